@@ -1,0 +1,196 @@
+"""Capabilities, and the one graph signature that each of them has.
+
+A capability is something that a model can do; its signature fixes the names, dtypes and symbolic dimensions of the ONNX
+graph that does it. `B` is the batch (always symbolic, always first), `*S` stands for the one or more dimensions of a
+sample, `{i}` in a name stands for a layer number counted from 0.
+
+| capability     | inputs -> outputs                                                                       |
+|----------------|-----------------------------------------------------------------------------------------|
+| `decode`       | latent z, [label] -> sample x                                                           |
+| `encode`       | sample x -> embedding                                                                   |
+| `reconstruct`  | degraded x, [noise level sigma] -> x_hat, [uncertainty]                                 |
+| `log_density`  | sample x, or input_ids with lengths -> log_prob in nats, [log_prob_map]                 |
+| `denoise_step` | x_t, sigma, [label] -> x0 (preconditioning inside)                                      |
+| `next_token`   | input_ids, seqlens_k, total_sequence_length, past_key_values.* -> logits, present.*     |
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"]
+Dim = Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Capability(StrEnum):
+    """Something that a model can do, with one graph for it."""
+
+    DECODE = "decode"
+    ENCODE = "encode"
+    RECONSTRUCT = "reconstruct"
+    LOG_DENSITY = "log_density"
+    DENOISE_STEP = "denoise_step"
+    NEXT_TOKEN = "next_token"
+
+
+class TensorSpec(BaseModel):
+    """A graph input or output as a model declares it: integers are fixed dimensions, strings symbolic ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    dtype: DType
+    shape: tuple[Dim, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(str(d) for d in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output that a signature asks for; `meaning` gives the unit and range."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    dims: tuple[str, ...]
+    meaning: str
+    required: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: {'|'.join(self.dtypes)}[{', '.join(self.dims)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of one capability. `alternative` is a second set of inputs that serves as well."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    alternative: tuple[Port, ...] = ()
+
+
+_F32, _I64, _I32 = ("float32",), ("int64",), ("int32",)
+_CACHE = ("float32", "float16", "bfloat16")
+_SAMPLE = Port("x", _F32, ("B", "*S"), "sample in the manifest's value range")
+_LABEL = Port("label", _I64, ("B",), "class index; the number of classes itself means 'no class'", required=False)
+
+SIGNATURES: dict[Capability, Signature] = {
+    Capability.DECODE: Signature(
+        inputs=(Port("z", _F32, ("B", "Z"), "latent, drawn from the manifest's prior"), _LABEL),
+        outputs=(_SAMPLE,),
+    ),
+    Capability.ENCODE: Signature(
+        inputs=(_SAMPLE,),
+        alternative=(
+            Port("input_ids", _I64, ("B", "T"), "token ids"),
+            Port("lengths", _I64, ("B",), "tokens that count in each row"),
+        ),
+        outputs=(Port("embedding", _F32, ("B", "D"), "embedding"),),
+    ),
+    Capability.RECONSTRUCT: Signature(
+        inputs=(
+            Port("x", _F32, ("B", "*S"), "degraded sample, not clipped"),
+            Port("sigma", _F32, ("B",), "noise level in the units of x; negative: unknown", required=False),
+        ),
+        outputs=(
+            Port("x_hat", _F32, ("B", "*R"), "estimate of the clean sample"),
+            Port("uncertainty", _F32, ("B", "*R"), "standard deviation of x_hat", required=False),
+        ),
+    ),
+    Capability.LOG_DENSITY: Signature(
+        inputs=(_SAMPLE,),
+        alternative=(
+            Port("input_ids", _I64, ("B", "T"), "token ids; the first one is given, not scored"),
+            Port("lengths", _I64, ("B",), "tokens that count in each row, the first one included"),
+        ),
+        outputs=(
+            Port("log_prob", _F32, ("B",), "log-density in nats"),
+            Port("log_prob_map", _F32, ("B", "*M"), "the parts that add up to log_prob, in nats", required=False),
+        ),
+    ),
+    Capability.DENOISE_STEP: Signature(
+        inputs=(
+            Port("x_t", _F32, ("B", "*S"), "noisy sample"),
+            Port("sigma", _F32, ("B",), "noise level in the units of x_t"),
+            _LABEL,
+        ),
+        outputs=(Port("x0", _F32, ("B", "*S"), "denoised estimate D(x_t; sigma)"),),
+    ),
+    Capability.NEXT_TOKEN: Signature(
+        inputs=(
+            Port("input_ids", _I64, ("B", "T"), "the tokens to add"),
+            Port("seqlens_k", _I32, ("B",), "tokens of the row after this call, minus 1"),
+            Port("total_sequence_length", _I32, (), "the largest row's tokens after this call"),
+            Port("past_key_values.{i}.key", _CACHE, ("B", "H", "cache", "E"), "keys; shares memory with present"),
+            Port("past_key_values.{i}.value", _CACHE, ("B", "H", "cache", "E"), "values; shares memory with present"),
+        ),
+        outputs=(
+            Port("logits", _F32, ("B", "V"), "logits of the token after the last one given"),
+            Port("present.{i}.key", _CACHE, ("B", "H", "cache", "E"), "keys with this call's tokens"),
+            Port("present.{i}.value", _CACHE, ("B", "H", "cache", "E"), "values with this call's tokens"),
+        ),
+    ),
+}
+
+
+def mismatches(capability: Capability, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> list[str]:
+    """Say where a graph departs from its capability's signature; an empty list means that it fits.
+
+    Each sentence gives what was expected and what was found.
+    """
+    signature = SIGNATURES[capability]
+    given = {t.name for t in inputs}
+    ports = signature.inputs
+    if signature.alternative and any(p.name in given for p in signature.alternative):
+        ports = signature.alternative
+    bound: dict[str, tuple[Dim, ...]] = {}
+    return [*_compare("input", ports, inputs, bound), *_compare("output", signature.outputs, outputs, bound)]
+
+
+def _compare(side: str, ports: Sequence[Port], found: Sequence[TensorSpec], bound: dict) -> Iterator[str]:
+    by_name = {t.name: t for t in found}
+    for port in ports:
+        names = list(_layer_names(port.name, by_name)) if "{i}" in port.name else [port.name]
+        for name in names:
+            tensor = by_name.pop(name, None)
+            if tensor is not None:
+                yield from _fits(side, port, tensor, bound)
+            elif port.required:
+                yield f"{side}: expected {port}, found none"
+    for name in by_name:
+        yield f"{side}: expected none of the name, found {by_name[name]}"
+
+
+def _layer_names(pattern: str, by_name: dict[str, TensorSpec]) -> Iterator[str]:
+    """The layers' names from 0 up; at least one, so that a missing one is noticed."""
+    layer = 0
+    while layer == 0 or pattern.replace("{i}", str(layer)) in by_name:
+        yield pattern.replace("{i}", str(layer))
+        layer += 1
+
+
+def _fits(side: str, port: Port, tensor: TensorSpec, bound: dict[str, tuple[Dim, ...]]) -> Iterator[str]:
+    if tensor.dtype not in port.dtypes:
+        yield f"{side}: expected {port}, found {tensor}"
+        return
+    dims = list(tensor.shape)
+    star = next((i for i, d in enumerate(port.dims) if d.startswith("*")), None)
+    rank_fits = len(dims) == len(port.dims) if star is None else len(dims) >= len(port.dims)
+    if not rank_fits:
+        yield f"{side}: expected {port}, found {tensor} (rank {len(dims)})"
+        return
+    if port.dims and port.dims[0] == "B" and not isinstance(dims[0], str):
+        yield f"{side}: expected {port} with a symbolic batch dimension, found {tensor}"
+    for i, symbol in enumerate(port.dims):
+        if symbol == "B":
+            continue
+        part = tuple(dims[i:]) if symbol.startswith("*") else (dims[i],)
+        before = bound.setdefault(symbol, part)
+        differ = len(before) != len(part) or any(
+            isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(before, part, strict=False)
+        )
+        if differ:
+            yield f"{side}: expected {port} with {symbol} = {list(before)}, found {tensor}"
