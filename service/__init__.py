@@ -1,0 +1,1 @@
+"""The serving side: one BentoML service, one engine, no torch."""

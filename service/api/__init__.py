@@ -1,0 +1,1 @@
+"""HTTP: routes, bodies in, bodies out. Handlers parse, submit to the engine and encode."""

@@ -1,0 +1,73 @@
+"""Answers: the media type that the client accepts, and images in it."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.codecs import npy, picture
+from service.errors import NotAcceptable
+
+JSON, PNG = "application/json", "image/png"
+_BY_FORMAT = {"b64_json": JSON, "png": PNG, "npy": npy.MEDIA_TYPE}
+_INLINE_PIXELS = 4096
+
+
+def json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status, headers, JSON)
+
+
+def choose(request: Request, offers: Sequence[str], response_format: str | None = None) -> str:
+    """The media type to answer with: the client's response_format, or the best of its Accept header.
+
+    Raises NotAcceptable.
+    """
+    if response_format is not None:
+        return _BY_FORMAT[response_format]
+    ranked = []
+    for i, part in enumerate(request.headers.get("accept", "*/*").split(",")):
+        name, *parameters = (p.strip().lower() for p in part.split(";"))
+        quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        try:
+            weight = float(quality)
+        except ValueError:
+            weight = 0.0
+        # A full name goes before a wildcard of the same weight.
+        ranked.append((-weight, name.count("*"), i, name))
+    for weight, _, _, name in sorted(ranked):
+        for offer in offers:
+            if weight < 0 and name in ("*/*", offer, offer.split("/")[0] + "/*"):
+                return offer
+    raise NotAcceptable(
+        f"accept: expected one of {', '.join(offers)}, found {request.headers.get('accept', '')[:80]!r}"
+    )
+
+
+async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
+    """Images (N, C, H, W) in [0, 1] as JSON with base64 PNGs, as one PNG (a grid where there are several), or as npy.
+
+    `about` goes into the JSON beside the data, and into headers otherwise; `each` into the JSON's items.
+    """
+    if batch.size <= _INLINE_PIXELS:
+        return _images(kind, batch, about, each)
+    return await asyncio.to_thread(_images, kind, batch, about, each)
+
+
+def _images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
+    if kind == JSON:
+        encoded = (base64.b64encode(picture.encode(image)).decode("ascii") for image in batch)
+        data = [{"b64_json": text, **item} for text, item in zip(encoded, each, strict=True)]
+        return json({"created": int(time.time()), **about, "data": data})
+    headers = {f"x-amostra-{name}": str(value) for name, value in about.items()}
+    if kind == PNG:
+        sheet = batch[0] if len(batch) == 1 else picture.grid(batch)
+        return Response(picture.encode(sheet), 200, headers, PNG)
+    return Response(npy.encode(batch), 200, headers, npy.MEDIA_TYPE)

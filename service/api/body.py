@@ -1,0 +1,189 @@
+"""Request bodies: read within a limit, then taken apart by content type. Nothing is parsed before it is measured."""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from contract.manifest import Data
+from service.codecs import npy, picture
+from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
+from service.settings import Settings
+from service.tasks.samples import as_images, check_sides
+
+T = TypeVar("T", bound=BaseModel)
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+_MAX_FIELDS = 32
+
+
+@dataclass(frozen=True)
+class File:
+    """An image as it came: its bytes and media type, and how the request calls it."""
+
+    blob: bytes
+    media_type: str
+    field: str
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body. Raises TooLarge as soon as it is known, by Content-Length if there is one."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"body: more than {limit} bytes: send less at once")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def media_type(request: Request) -> str:
+    """The content type without its parameters, in lower case."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_json(request: Request, schema: type[T], settings: Settings) -> T:
+    """A JSON body as `schema`. Raises BadRequest, Invalid, UnsupportedMediaType, TooLarge."""
+    kind = media_type(request)
+    if kind not in (JSON, ""):
+        raise UnsupportedMediaType(f"content-type: expected {JSON}, found {kind!r}")
+    return parse_json(await read(request, settings.max_body_bytes), schema)
+
+
+def parse_json(blob: bytes, schema: type[T]) -> T:
+    """Parse and check JSON. Raises BadRequest for what is no JSON, Invalid for what is not allowed."""
+    try:
+        return schema.model_validate_json(blob)
+    except ValidationError as error:
+        raise refusal(error) from error
+
+
+def refusal(error: ValidationError) -> BadRequest | Invalid:
+    """The first of pydantic's complaints as ours: field, what was expected, what was found."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return BadRequest(f"body: expected JSON, found {first['ctx']['error']}")
+    path = [
+        str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-", "list[", "union"))
+    ]
+    if len(path) > 1 and path[-1] in ("str", "int", "float", "bool"):
+        path = path[:-1]
+    field = ".".join(path) or "body"
+    if first["type"] == "extra_forbidden":
+        return Invalid(f"{field}: there is no such field: leave it out", field=field)
+    if first["type"] == "missing":
+        return Invalid(f"{field}: expected a value, found none", field=field)
+    return Invalid(f"{field}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r:.80}", field=field)
+
+
+async def read_files(
+    request: Request, schema: type[T], fields: type[T], settings: Settings, name: str = "image"
+) -> tuple[T, list[File]]:
+    """A body that carries images: raw bytes, multipart, or JSON with base64 in the field `name`.
+
+    Returns the JSON body as `schema`, or the query's and the form's fields as `fields`, and the images.
+    """
+    kind = media_type(request)
+    if kind == JSON:
+        body = parse_json(await read(request, settings.max_body_bytes), schema)
+        given = getattr(body, name) or []
+        images = [given] if isinstance(given, str) else list(given)
+        return body, [_from_base64(text, f"{name}[{i}]") for i, text in enumerate(images)]
+    query: dict[str, Any] = dict(request.query_params)
+    if kind == MULTIPART:
+        form, files = await _multipart(request, settings, name)
+        return _fields_as({**query, **form}, fields), files
+    if kind in picture.FORMATS or kind == npy.MEDIA_TYPE:
+        parsed = _fields_as(query, fields)
+        return parsed, [File(await read(request, settings.max_body_bytes), kind, "body")]
+    takes = ", ".join([*picture.FORMATS, npy.MEDIA_TYPE, MULTIPART, JSON])
+    raise UnsupportedMediaType(f"content-type: expected one of {takes}, found {kind[:80]!r}")
+
+
+async def _multipart(request: Request, settings: Settings, name: str) -> tuple[dict[str, Any], list[File]]:
+    blob = await read(request, settings.max_body_bytes)
+
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield blob
+
+    parser = MultiPartParser(
+        request.headers,
+        once(),
+        max_files=settings.max_images,
+        max_fields=_MAX_FIELDS,
+        max_part_size=settings.max_body_bytes,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError) as error:
+        raise BadRequest(f"body: expected multipart/form-data, found {getattr(error, 'message', error)}") from error
+    fields: dict[str, Any] = {}
+    files: list[File] = []
+    for key, value in form.multi_items():
+        if isinstance(value, str):
+            fields[key] = value
+        elif key not in (name, f"{name}[]"):
+            raise Invalid(f"{key[:80]}: expected files in the field {name}, found one here", field=name)
+        else:
+            kind = (value.content_type or "").split(";")[0].strip().lower()
+            files.append(File(await value.read(), kind, f"{name}[{len(files)}]"))
+    await form.close()
+    return fields, files
+
+
+def _from_base64(text: str, field: str) -> File:
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return File(base64.b64decode(text, validate=True), "", field)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(f"{field}: expected base64, found {text[:20]!r}", field=field) from error
+
+
+def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
+    """All images as one batch (N, C, H, W). They must be of one size.
+
+    Raises Invalid, BadRequest or TooLarge, naming the image.
+    """
+    if not files:
+        raise Invalid("image: expected at least one image, found none", field="image")
+    batches = []
+    for file in files:
+        # The bytes say what they are; a wrong content type of a part is forgiven.
+        if file.blob.startswith(b"\x93NUMPY"):
+            array = npy.decode(file.blob, settings.max_images * settings.max_pixels, file.field)
+            batches.append(as_images(array, data, file.field))
+        elif file.media_type == npy.MEDIA_TYPE:
+            raise BadRequest(f"{file.field}: expected a .npy array, found {file.blob[:8]!r}", field=file.field)
+        else:
+            image = picture.decode(file.blob, data.shape[0] or 1, settings.max_pixels, file.field)
+            check_sides(image[None], data, file.field)
+            batches.append(image[None])
+    sizes = {b.shape[1:] for b in batches}
+    if len(sizes) > 1:
+        raise Invalid(f"image: expected images of one size, found {sorted(sizes)}: send them one by one", field="image")
+    count = sum(map(len, batches))
+    height, width = batches[0].shape[2:]
+    if count > settings.max_images:
+        raise TooLarge(f"image: {count} images, the limit is {settings.max_images}: send fewer at once", field="image")
+    if height * width > settings.max_pixels:
+        raise TooLarge(f"image: {height * width} pixels, the limit is {settings.max_pixels}: send parts", field="image")
+    return batches[0] if len(batches) == 1 else np.concatenate(batches)
+
+
+def _fields_as(fields: dict[str, Any], schema: type[T]) -> T:
+    """Form and query fields as `schema`. Raises Invalid."""
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise refusal(error) from error

@@ -1,0 +1,98 @@
+"""Around every request: an id, one rendering of errors, and the request metrics."""
+
+import logging
+import re
+import secrets
+import time
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api import answer
+from service.errors import AmostraError, BadRequest, ClientGone, InternalError, MethodNotAllowed, NotFound
+from service.metrics import Metrics
+
+log = logging.getLogger("amostra.http")
+
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+class RequestMiddleware:
+    """The outermost layer of our application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, templates: dict[Any, str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._templates = templates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(12)
+        scope["amostra.request_id"] = request_id
+        start = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *_SECURITY]
+            await send(message)
+
+        self._metrics.in_progress.inc()
+        error: AmostraError | None = None
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as raised:
+            error = as_ours(raised)
+            if isinstance(error, InternalError):
+                log.exception("request %s failed", request_id)
+            if not status and not isinstance(error, ClientGone):
+                response = answer.json(error.body(request_id), error.status, error.headers())
+                response.headers["content-type"] = "application/problem+json"
+                await response(scope, receive, send_with_id)
+        finally:
+            self._metrics.in_progress.dec()
+            self._count(scope, status, error, time.perf_counter() - start, request_id)
+
+    def _count(self, scope: Scope, status: int, error: AmostraError | None, seconds: float, request_id: str) -> None:
+        route = self._templates.get(scope.get("endpoint"), "other")
+        model = scope.get("amostra.model", "")
+        code = status or (error.status if error else 499)
+        self._metrics.requests.labels(route, scope["method"] if route != "other" else "", str(code), model).inc()
+        self._metrics.latency.labels(route, model).observe(seconds, {"request_id": request_id[:64]})
+        if error is not None:
+            self._metrics.errors.labels(route, error.code).inc()
+        if isinstance(error, ClientGone) or not status:
+            self._metrics.cancelled.labels(route).inc()
+
+
+def as_ours(error: Exception) -> AmostraError:
+    """Any exception as one of our tree."""
+    if isinstance(error, AmostraError):
+        return error
+    if isinstance(error, HTTPException):
+        if error.status_code == 405:
+            return MethodNotAllowed("this route does not answer that method; GET /docs lists the routes")
+        if error.status_code == 404:
+            return NotFound("there is no such route; GET /docs lists the routes")
+        return BadRequest(str(error.detail))
+    if type(error).__name__ == "ClientDisconnect":
+        return ClientGone("the client left while it was sending")
+    return InternalError("the service failed on this request; its log has the reason under the request id")
+
+
+async def no_answer(request: Any, error: Exception) -> Response:
+    """Starlette's handlers leave every error to the middleware above."""
+    raise error

@@ -1,0 +1,57 @@
+"""Routes of models: what is in the store, and what each can do."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api import answer
+from service.api.state import state_of
+from service.catalog import Entry
+from service.errors import Invalid, NotFound
+
+_STATES = ("ready", "all")
+
+
+async def list_models(request: Request) -> Response:
+    """The models that serve; with state=all also those being loaded or refused, and other versions."""
+    catalog = state_of(request).catalog
+    wanted = request.query_params.get("state", "ready")
+    if wanted not in _STATES:
+        raise Invalid(f"state: expected one of {', '.join(_STATES)}, found {wanted[:40]!r}", field="state")
+    entries = catalog.current() if wanted == "ready" else catalog.entries()
+    return answer.json({"object": "list", "data": [_summary(entry) for entry in entries]})
+
+
+async def get_model(request: Request) -> Response:
+    """One model and its manifest; `name` or `name@version`."""
+    catalog = state_of(request).catalog
+    wanted = request.path_params["id"]
+    name, _, version = wanted.partition("@")
+    entries = [e for e in catalog.entries() if e.name == name and version in ("", e.version)]
+    if not entries:
+        raise NotFound(
+            f"model: there is no {wanted[:80]!r}; GET /v1/models?state=all lists what there is", field="model"
+        )
+    entry = next((e for e in reversed(entries) if e.model is not None), entries[-1])
+    manifest = entry.model.manifest.model_dump(mode="json", exclude_none=True) if entry.model else None
+    return answer.json({**_summary(entry), "manifest": manifest})
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    model = entry.model
+    summary: dict[str, Any] = {
+        "id": entry.name,
+        "object": "model",
+        "created": int(max((mark[2] for mark in entry.fingerprint), default=0) / 1e9),
+        "owned_by": "amostra",
+        "version": entry.version,
+        "state": "ready" if model is not None else entry.state,
+        "problem": entry.problem,
+        "family": model.manifest.family if model else None,
+        "description": model.manifest.description if model else None,
+        "tasks": list(model.tasks) if model else [],
+        "capabilities": sorted(model.runners) if model else [],
+        "providers": {str(c): p for c, p in model.providers.items()} if model else {},
+    }
+    return summary

@@ -1,0 +1,300 @@
+"""The loop: schedule, run, advance — on a few threads beside the event loop.
+
+The life of a request: a task makes a job; `submit` takes it in; a worker starts the generator and gives its call to the
+scheduler; batches run; the generator is sent its rows and asks for more, or returns; the ticket's owner is told.
+
+A job that was taken in ends exactly once: with a result, an error, or as cancelled. A batch that fails is run again
+piece by piece, so that one bad input fails alone.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from service.engine.job import Call, Job, TokenCall
+from service.engine.pace import Pace
+from service.engine.rows import RowRunner
+from service.engine.scheduler import INTERACTIVE, Batch, Lane, Scheduler, Work
+from service.engine.sequences import SequenceRunner
+from service.engine.ticket import Model, Observer, Ticket
+from service.errors import AmostraError, InternalError, ModelFailed, NotReady, Overloaded
+
+log = logging.getLogger("amostra.engine")
+
+
+class Engine:
+    """Runs the jobs of all models on `workers` threads.
+
+    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way;
+    `batch_seconds` bounds how long one batch keeps a thread, so that a model of slow rows leaves room for others.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        max_rows: int = 64,
+        max_elements: int = 2**20,
+        prefill_chunk: int = 64,
+        queue_seconds: float = 30.0,
+        queue_requests: int = 1024,
+        batch_seconds: float = 0.1,
+        observer: Observer | None = None,
+    ) -> None:
+        self._workers = workers
+        self._max_rows = max_rows
+        self._max_elements = max_elements
+        self._prefill_chunk = prefill_chunk
+        self._queue_seconds = queue_seconds
+        self._queue_requests = queue_requests
+        self._batch_seconds = batch_seconds
+        self._observer = observer
+        self._scheduler = Scheduler()
+        self._changed = threading.Condition()
+        self._arrivals: deque[Ticket] = deque()
+        self._live: set[Ticket] = set()
+        self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
+        self._threads: list[threading.Thread] = []
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the workers."""
+        for number in range(self._workers):
+            thread = threading.Thread(target=self._work, name=f"amostra-worker-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop the workers after the batches in flight; what still waits ends with an error."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        for ticket in list(self._live):
+            self._end(ticket, error=NotReady("the service is stopping: send the request again"))
+
+    def admit(self, model: Model) -> None:
+        """Raise Overloaded where a model's queue is full, with the time to come back."""
+        wait = self.wait_seconds(model)
+        if wait > self._queue_seconds or len(self._live) >= self._queue_requests:
+            raise Overloaded(
+                f"{wait:.1f} s of work stand before this request to model {model.id} and {len(self._live)} jobs are "
+                "under way: send it again after the seconds that Retry-After gives",
+                retry_after=max(1.0, wait - self._queue_seconds / 2),
+            )
+
+    def submit(
+        self,
+        model: Model,
+        job: Job,
+        work: float,
+        on_done: Callable[[Ticket], None],
+        priority: int = INTERACTIVE,
+    ) -> Ticket:
+        """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens."""
+        ticket = Ticket(model, job, work, priority, on_done)
+        with self._changed:
+            if self._stopping:
+                raise NotReady("the service is stopping: send the request to another replica")
+            self._live.add(ticket)
+            self._pace[model.key].backlog += work
+            self._arrivals.append(ticket)
+            self._changed.notify()
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
+        with self._changed:
+            if ticket not in self._live or ticket.cancelled:
+                return
+            ticket.cancelled = True
+            self._scheduler.discard(ticket, ticket.lane)
+            close = not ticket.holders
+            if close:
+                self._release(ticket, served=False)
+        if close:
+            ticket.job.close()
+
+    def wait_seconds(self, model: Model) -> float:
+        """How long the work before a new request will take, by the measured rate."""
+        return self._pace[model.key].wait_seconds(self._workers)
+
+    def waiting_rows(self, model: Model) -> int:
+        """Rows that are in no batch yet."""
+        with self._changed:
+            return self._scheduler.waiting_rows(model.key)
+
+    @property
+    def live(self) -> int:
+        """Jobs taken in and not ended."""
+        return len(self._live)
+
+    def forget(self, model: Model) -> None:
+        """Drop what is known of a model that was unloaded."""
+        with self._changed:
+            self._scheduler.forget(model.key)
+            self._pace.pop(model.key, None)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while (found := self._take()) is None:
+                    if self._stopping:
+                        return
+                    self._changed.wait()
+                if self._arrivals or self._scheduler.runnable():
+                    self._changed.notify()  # pass the baton: there is more than one worker's worth
+            if isinstance(found, Ticket):
+                self._advance(found, next, found.job)
+            else:
+                self._serve(found)
+
+    def _take(self) -> Ticket | Batch | None:
+        """A job to start, or a batch to run; this thread holds its tickets from here on."""
+        if self._stopping:
+            return None
+        while self._arrivals:
+            ticket = self._arrivals.popleft()
+            if not ticket.cancelled:
+                ticket.holders += 1
+                return ticket
+        batch = self._scheduler.next_batch()
+        if batch is not None:
+            now = time.monotonic()
+            for piece in batch.pieces:
+                ticket = piece.work.owner
+                ticket.holders += 1
+                if self._observer and piece.start == 0:
+                    self._observer.waited(ticket.model, now - ticket.since)
+        return batch
+
+    def _serve(self, batch: Batch) -> None:
+        first = batch.pieces[0].work
+        model = first.owner.model
+        runner = model.runners[first.call.capability]
+        start = time.monotonic()
+        answers, padding = _run(runner, batch)
+        seconds = time.monotonic() - start
+        if self._observer:
+            self._observer.batch(model, batch, seconds, padding)
+        with self._changed:
+            self._pace[model.key].batch_ran(batch.lane, batch.rows, seconds)
+            over = [
+                work
+                for piece, answer in zip(batch.pieces, answers, strict=True)
+                if (work := self._collect(piece.work, piece.start, piece.stop, answer))
+            ]
+        for work in over:
+            if work.failed is not None:
+                self._advance(work.owner, work.owner.job.throw, _typed(work.failed, model))
+            else:
+                value = None if work.owner.cancelled else _joined(work)
+                self._advance(work.owner, work.owner.job.send, value)
+        with self._changed:
+            self._scheduler.finish(batch, seconds)
+
+    def _collect(self, work: Work, start: int, stop: int, answer: Any) -> Work | None:
+        """Keep a piece's answer. Returns the work where nothing of it is left, and this thread is to go on with it."""
+        ticket = work.owner
+        work.done += stop - start
+        if isinstance(answer, Exception):
+            work.failed = work.failed or answer
+            self._scheduler.discard(ticket, work.lane)
+        elif answer is not None:
+            work.parts.append((start, answer))
+        if work.done == work.call.size or (work.failed is not None and work.done == work.taken):
+            return work
+        if ticket.cancelled and ticket.holders == 1:
+            return work
+        ticket.holders -= 1
+        return None
+
+    def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
+        """Resume a job and take its next call; this thread is the only one that holds it."""
+        call = None
+        if not ticket.cancelled:
+            try:
+                call = step(value)
+            except StopIteration as stop:
+                self._end(ticket, result=stop.value)
+                return
+            except Exception as error:
+                if not isinstance(error, AmostraError):
+                    log.exception("a job of model %s failed", ticket.model.id)
+                    error = InternalError("the service failed on this request; its log has the reason")
+                self._end(ticket, error=error)
+                return
+        with self._changed:
+            if not ticket.cancelled and call is not None:
+                lane = self._lane(ticket.model, call)
+                if ticket.lane is not None and ticket.lane != lane:
+                    self._scheduler.discard(ticket, ticket.lane)
+                ticket.lane = lane
+                ticket.since = time.monotonic()
+                ticket.holders -= 1
+                self._scheduler.add(Work(ticket, call, lane, ticket.priority))
+                return
+            self._scheduler.discard(ticket, ticket.lane)
+            self._release(ticket, served=False)
+        ticket.job.close()
+
+    def _end(self, ticket: Ticket, result: Any = None, error: Exception | None = None) -> None:
+        with self._changed:
+            if ticket not in self._live:
+                return
+            self._scheduler.discard(ticket, ticket.lane)
+            self._release(ticket, served=error is None)
+            cancelled = ticket.cancelled
+        if not cancelled:
+            ticket.result, ticket.error = result, error
+            ticket.on_done(ticket)
+
+    def _release(self, ticket: Ticket, *, served: bool) -> None:
+        self._live.discard(ticket)
+        self._pace[ticket.model.key].job_ended(ticket.work, served=served)
+
+    def _lane(self, model: Model, call: Call) -> Lane:
+        runner = model.runners[call.capability]
+        if isinstance(runner, SequenceRunner):
+            return Lane(model.key, call.capability, runner.slots, runner.slots, self._prefill_chunk)
+        assert not isinstance(call, TokenCall)
+        elements = max(1, sum(a[:1].size for a in call.inputs.values()))
+        most = min(self._max_rows, runner.max_rows, max(1, self._max_elements // elements))
+        lane = Lane(model.key, (call.capability, call.shape), most)
+        rows = self._pace[model.key].rows_within(lane, self._batch_seconds, most)
+        return Lane(lane.queue, lane.key, rows)
+
+
+def _run(runner: RowRunner | SequenceRunner, batch: Batch) -> tuple[list, int]:
+    """Run a batch. Returns an answer or an exception for each piece, and the rows that were padding."""
+    if isinstance(runner, SequenceRunner):
+        return runner.run(batch), 0
+    try:
+        return runner.run(batch)
+    except Exception as error:  # whatever the runtime raises: find out whose rows it was
+        if len(batch.pieces) == 1:
+            return [error], 0
+        return [_run(runner, Batch(batch.lane, (piece,)))[0][0] for piece in batch.pieces], 0
+
+
+def _typed(error: Exception, model: Model) -> AmostraError:
+    if isinstance(error, AmostraError):
+        return error
+    log.error("model %s failed on a request's rows: %s", model.id, error)
+    return ModelFailed(f"model {model.id} failed on this request's rows; no other request is affected")
+
+
+def _joined(work: Work) -> Any:
+    """A call's answer from those of its pieces, in order."""
+    if isinstance(work.call, TokenCall):
+        return work.parts[-1][1]
+    if len(work.parts) == 1:
+        return work.parts[0][1]
+    parts = [outputs for _, outputs in sorted(work.parts, key=lambda part: part[0])]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

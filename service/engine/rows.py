@@ -1,0 +1,146 @@
+"""Runs batches of independent rows: stack, pad to a bucket, run with bound memory, split.
+
+Batches come in a few fixed sizes, because CUDA graphs need them and a memory arena grows with every new one. Where a
+graph's rows are not bit-identical in batches of different sizes, it gets one size only.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from service.engine.job import Arrays
+from service.engine.scheduler import Batch
+
+BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_KEPT_BINDINGS = 24
+_KEPT_ELEMENTS = 2**20
+
+NUMPY = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+
+
+def bucket(rows: int, buckets: Sequence[int] = BUCKETS) -> int:
+    """The smallest batch size that holds so many rows."""
+    return next((b for b in buckets if b >= rows), rows)
+
+
+class RowRunner:
+    """One stateless graph. `fixed_rows` is its only batch size, where its rows depend on it."""
+
+    def __init__(self, session: ort.InferenceSession, device: str, fixed_rows: int | None = None) -> None:
+        self._session = session
+        self._device = device
+        self._buckets = (fixed_rows,) if fixed_rows else BUCKETS
+        self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
+        self._outputs = [o.name for o in session.get_outputs()]
+        self._bound: OrderedDict[tuple, list[_Bound]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def max_rows(self) -> int:
+        """The largest batch."""
+        return self._buckets[-1]
+
+    def run(self, batch: Batch) -> tuple[list[Arrays], int]:
+        """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
+        pieces = [{n: a[p.start : p.stop] for n, a in p.work.call.inputs.items()} for p in batch.pieces]  # type: ignore[union-attr]
+        size = bucket(batch.rows, self._buckets)
+        first = pieces[0]
+        key = (size, *(first[name].shape[1:] for name in self._inputs))
+        bound = self._borrow(key)
+        if bound is None:
+            bound = _Bound(self._session, self._device, self._inputs, self._outputs, size, first)
+        bound.fill(pieces)
+        outputs = bound.run()
+        results, at = [], 0
+        for piece in pieces:
+            rows = len(next(iter(piece.values())))
+            results.append({n: a[at : at + rows].copy() for n, a in outputs.items()})
+            at += rows
+        self._give_back(key, bound)
+        return results, size - at
+
+    def warm(self, inputs: Arrays) -> None:
+        """Run once, so that the first request does not pay for it."""
+        _Bound(self._session, self._device, self._inputs, self._outputs, len(next(iter(inputs.values()))), inputs).run()
+
+    def _borrow(self, key: tuple) -> "_Bound | None":
+        with self._lock:
+            kept = self._bound.get(key)
+            if not kept:
+                return None
+            self._bound.move_to_end(key)
+            return kept.pop()
+
+    def _give_back(self, key: tuple, bound: "_Bound") -> None:
+        if bound.elements > _KEPT_ELEMENTS:
+            return
+        with self._lock:
+            self._bound.setdefault(key, []).append(bound)
+            self._bound.move_to_end(key)
+            while len(self._bound) > _KEPT_BINDINGS:
+                self._bound.popitem(last=False)
+
+
+class _Bound:
+    """Input and output memory of one batch size and row shape, bound to the session once."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        device: str,
+        inputs: dict[str, Any],
+        outputs: list[str],
+        size: int,
+        example: Arrays,
+    ) -> None:
+        self._session = session
+        self._device = device
+        self._names = outputs
+        self._arrays = {n: np.zeros((size, *example[n].shape[1:]), dtype) for n, dtype in inputs.items()}
+        self.elements = sum(a.size for a in self._arrays.values())
+        self._binding = session.io_binding()
+        self._values = {}
+        for name, array in self._arrays.items():
+            # On a CPU the value shares the array's memory; on a device it is a copy that fill() refreshes.
+            self._values[name] = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+            self._binding.bind_ortvalue_input(name, self._values[name])
+        self._results: Arrays | None = None
+        for name in outputs:
+            self._binding.bind_output(name, device, 0)
+
+    def fill(self, pieces: list[Arrays]) -> None:
+        """Copy rows in; padding repeats the last row, so that it is ordinary data."""
+        for name, array in self._arrays.items():
+            at = 0
+            for piece in pieces:
+                rows = piece[name]
+                array[at : at + len(rows)] = rows
+                at += len(rows)
+            array[at:] = array[at - 1]
+            if self._device != "cpu":
+                self._values[name].update_inplace(array)
+
+    def run(self) -> Arrays:
+        """The outputs; the arrays are overwritten by the next run."""
+        self._session.run_with_iobinding(self._binding)
+        if self._results is not None:
+            return self._results
+        values = self._binding.get_outputs()
+        if self._device != "cpu":
+            return {n: v.numpy() for n, v in zip(self._names, values, strict=True)}
+        self._results = {n: v.numpy().copy() for n, v in zip(self._names, values, strict=True)}
+        for name, array in self._results.items():
+            # From the second run on the graph writes into our own memory.
+            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        return self._results

@@ -1,0 +1,64 @@
+"""What the engine knows of the outside: the model that it runs, the job's ticket, and who watches."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from service.engine.job import Job
+from service.engine.rows import RowRunner
+from service.engine.scheduler import Batch, Lane
+from service.engine.sequences import SequenceRunner
+
+
+class Model(Protocol):
+    """What the engine needs of a model: `id` names it to people, `key` is never used by another."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def runners(self) -> dict[Any, RowRunner | SequenceRunner]: ...
+
+
+class Observer(Protocol):
+    """What the engine tells the metrics."""
+
+    def waited(self, model: Any, seconds: float) -> None: ...
+    def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None: ...
+
+
+class Ticket:
+    """One job under way. `on_done(ticket)` is called once, on a worker's thread, when `result` or `error` is set; it is
+    not called for a ticket that was cancelled.
+
+    `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
+    last of them.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "error",
+        "holders",
+        "job",
+        "lane",
+        "model",
+        "on_done",
+        "priority",
+        "result",
+        "since",
+        "work",
+    )
+
+    def __init__(self, model: Model, job: Job, work: float, priority: int, on_done: Callable[["Ticket"], None]) -> None:
+        self.model = model
+        self.job = job
+        self.work = work
+        self.priority = priority
+        self.on_done = on_done
+        self.lane: Lane | None = None
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.cancelled = False
+        self.holders = 0
+        self.since = time.monotonic()

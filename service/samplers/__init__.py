@@ -1,0 +1,1 @@
+"""Samplers: pure NumPy, no graph, no clock, no shared randomness."""

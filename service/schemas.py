@@ -1,0 +1,118 @@
+"""Requests as JSON: what each field is, its bounds and its default. Unknown fields are refused.
+
+OpenAI's fields that we have no use for are taken where they ask for nothing, and refused with a reason where they do.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from service.samplers.noise import MAX_SEED
+
+ModelName = Annotated[
+    str | None, Field(max_length=128, description="Model name, or name@version; the task's default if left out.")
+]
+Seed = Annotated[
+    int | None,
+    Field(ge=0, le=MAX_SEED, description="The same seed gives the same bytes; drawn and returned if left out."),
+]
+Base64Image = Annotated[str, Field(description="A PNG, JPEG or .npy file in base64, with or without a data: prefix.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class GenerateBody(_Body):
+    """POST /v1/images/generations"""
+
+    model: ModelName = None
+    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for one of each.")] = None
+    label: Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")] = None
+    n: Annotated[int, Field(ge=1, description="How many images.")] = 1
+    seed: Seed = None
+    response_format: Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")] = (
+        None
+    )
+    steps: Annotated[int | None, Field(ge=1, le=1000, description="Denoising steps, for models that take them.")] = None
+    sampler: Annotated[str | None, Field(max_length=64, description="Sampler, for models that have several.")] = None
+    guidance: Annotated[float | None, Field(ge=0, le=100, description="Guidance, for models that take it.")] = None
+    latents: Annotated[list[list[float]] | None, Field(description="n × latent size numbers, instead of a seed.")] = (
+        None
+    )
+    size: Annotated[str | None, Field(max_length=32, description="The model's own size, or auto.")] = None
+    user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
+
+    @field_validator("response_format", mode="before")
+    @classmethod
+    def _no_urls(cls, value: Any) -> Any:
+        if value == "url":
+            raise ValueError("images are not kept: use b64_json, or Accept: image/png")
+        return value
+
+
+class DenoiseFields(_Body):
+    """What goes beside an image in a query or a form."""
+
+    model: ModelName = None
+    sigma: Annotated[
+        float | None, Field(ge=0, description="Noise standard deviation for images in [0, 1]; estimated if left out.")
+    ] = None
+    response_format: Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")] = (
+        None
+    )
+
+
+class DenoiseBody(DenoiseFields):
+    """POST /v1/images/denoise"""
+
+    image: Annotated[Base64Image | list[Base64Image], Field(description="One image or several of one size.")]
+
+
+class ScoreFields(_Body):
+    """What goes beside images in a query or a form."""
+
+    model: ModelName = None
+    alpha: Annotated[float, Field(gt=0, lt=1, description="Items with p_value <= alpha are called anomalies.")] = 0.05
+
+
+class ScoreBody(ScoreFields):
+    """POST /v1/score"""
+
+    input: Annotated[str | list[str] | None, Field(description="A text or several, for models of text.")] = None
+    inputs: Annotated[Any, Field(description="Vectors [[…], …], or images as nested lists of numbers in [0, 1].")] = (
+        None
+    )
+    image: Annotated[Base64Image | list[Base64Image] | None, Field(description="Images in base64.")] = None
+
+
+class CompletionBody(_Body):
+    """POST /v1/completions"""
+
+    model: ModelName = None
+    prompt: Annotated[str | list[str], Field(description="A prompt or several.")] = ""
+    max_tokens: Annotated[int | None, Field(ge=0, description="New tokens at most.")] = None
+    temperature: Annotated[float, Field(ge=0, le=10, description="0 takes the likeliest token.")] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1, description="Nucleus sampling.")] = 1.0
+    top_k: Annotated[int, Field(ge=0, description="Only the k likeliest tokens; 0 for all.")] = 0
+    n: Annotated[int, Field(ge=1, description="Completions of each prompt.")] = 1
+    seed: Seed = None
+    stop: Annotated[str | list[str] | None, Field(description="Up to 16 strings that end the text.")] = None
+    logprobs: Annotated[int | None, Field(ge=0, le=20, description="Likeliest tokens to report at each place.")] = None
+    echo: Annotated[bool, Field(description="Give the prompt back before the completion.")] = False
+    stream: Annotated[bool, Field(description="Server-sent events, ending in [DONE].")] = False
+    stream_options: dict[str, bool] | None = None
+    best_of: Literal[1] | None = None
+    suffix: None = None
+    frequency_penalty: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+    logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
+    user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: str | list[str] | None) -> str | list[str] | None:
+        stops = [value] if isinstance(value, str) else value or []
+        if len(stops) > 16 or any(not 0 < len(s) <= 256 for s in stops):
+            raise ValueError("expected up to 16 strings of 1 to 256 characters")
+        return value

@@ -1,0 +1,187 @@
+"""Complete: text that goes on where a prompt ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from contract import Capability
+from service.engine.job import Job, RowCall, Sampling, Token, TokenCall
+from service.errors import Invalid
+from service.model import LoadedModel
+from service.samplers import noise
+from service.tasks.tokens import encode
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion of one prompt. `prompt` are its token ids (T,) without the start token.
+
+    `index` tells the completions of a request apart: each has randomness of its own.
+    """
+
+    prompt: np.ndarray
+    prompt_text: str
+    index: int
+    seed: int
+    max_tokens: int
+    sampling: Sampling
+    stop: tuple[str, ...] = ()
+    echo: bool = False
+    logprobs: bool = False
+
+    @property
+    def work(self) -> float:
+        """Tokens, at most."""
+        return float(len(self.prompt) + self.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a completion: text that will not change any more, and the tokens that were chosen since the last."""
+
+    index: int
+    text: str
+    tokens: tuple[tuple[str, Token | None], ...] = ()
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole completion. `tokens` pairs each token's text with its log-probabilities, None for the very first."""
+
+    index: int
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    tokens: tuple[tuple[str, Token | None], ...] = field(default=())
+
+
+def tokenize_prompt(model: LoadedModel, prompt: str) -> np.ndarray:
+    """The prompt's token ids. Raises Invalid where it does not fit into the model's context."""
+    ids = encode(model, prompt, "prompt")
+    assert model.manifest.text is not None, "the contract asks for it"
+    room = model.manifest.text.context - 1
+    if len(ids) > room:
+        raise Invalid(f"prompt: {len(ids)} tokens, model {model.id} takes {room}: send its last {room}", field="prompt")
+    return ids
+
+
+def complete(
+    model: LoadedModel,
+    request: Request,
+    emit: Callable[[Piece], None] | None = None,
+    on_token: Callable[[], None] = lambda: None,
+) -> Job:
+    """Generate a completion. Returns a Completion; `emit` is given its parts as soon as they are certain, `on_token`
+    is called for each token.
+
+    When the context is full the sequence starts over with the later half of what it has, so a completion can be longer
+    than the context.
+    """
+    text = model.manifest.text
+    assert text is not None, "the contract asks for it"
+    assert model.tokenizer is not None, "the contract asks for it"
+    uniform = noise.uniform(request.seed, request.index, max(1, request.max_tokens))
+    history = [text.start_token, *request.prompt.tolist()]
+    writer = _Writer(model.tokenizer, request, emit)
+    if request.echo:
+        scored: list[Token | None] = [None] * len(request.prompt)
+        if request.logprobs and len(request.prompt):
+            scored = yield from _prompt_log_probs(model, history)
+        writer.echo(scored)
+    call = TokenCall(np.array(history, np.int64), uniform[0], request.sampling)
+    reason, fed = "length", len(history)
+    for step in range(request.max_tokens):
+        token: Token = yield call
+        on_token()
+        history.append(token.id)
+        if token.id == text.end_token:
+            reason = "stop"
+            break
+        if writer.add(token):
+            reason = "stop"
+            break
+        if step + 1 == request.max_tokens:
+            break
+        if fed == text.context:
+            kept = history[-max(1, text.context // 2) :]
+            call = TokenCall(np.array(kept, np.int64), uniform[step + 1], request.sampling)
+            fed = len(kept)
+        else:
+            call = TokenCall(np.array([token.id], np.int64), uniform[step + 1])
+            fed += 1
+    return writer.close(reason)
+
+
+def _prompt_log_probs(model: LoadedModel, sequence: list[int]) -> Job:
+    """The log-probability of each prompt token. Returns a list of Tokens."""
+    ids = np.array([sequence], np.int64)
+    lengths = np.array([len(sequence)], np.int64)
+    outputs = yield RowCall(Capability.LOG_DENSITY, {"input_ids": ids, "lengths": lengths})
+    found = outputs["log_prob_map"][0, 1:]
+    return [Token(token, float(value)) for token, value in zip(sequence[1:], found, strict=True)]
+
+
+class _Writer:
+    """Turns tokens into text, holding back what may still become a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, request: Request, emit: Callable[[Piece], None] | None) -> None:
+        self._tokenizer = tokenizer
+        self._request = request
+        self._emit = emit
+        self._decode = DecodeStream(skip_special_tokens=True)
+        self._text = ""
+        self._sent = 0
+        self._search_from = 0
+        self._tokens: list[tuple[str, Token | None]] = []
+        self._tokens_sent = 0
+        self._generated = 0
+
+    def echo(self, scored: list[Token | None]) -> None:
+        for token_id, token in zip(self._request.prompt.tolist(), scored, strict=True):
+            self._tokens.append((self._tokenizer.decode([token_id]), token))
+        self._text = self._request.prompt_text
+        self._search_from = len(self._text)
+        self._send(len(self._text))
+
+    def add(self, token: Token) -> bool:
+        """Take a token in. Returns whether a stop string is complete."""
+        self._generated += 1
+        part = self._decode.step(self._tokenizer, token.id) or ""
+        self._text += part
+        if self._request.logprobs:
+            self._tokens.append((part, token))
+        for stop in self._request.stop:
+            at = self._text.find(stop, max(self._search_from, len(self._text) - len(part) - len(stop)))
+            if at >= 0:
+                self._text = self._text[:at]
+                return True
+        held = 0
+        for stop in self._request.stop:
+            longest = min(len(stop) - 1, len(self._text) - self._search_from)
+            held = max([held, *(n for n in range(1, longest + 1) if self._text.endswith(stop[:n]))])
+        self._send(len(self._text) - held)
+        return False
+
+    def close(self, reason: str) -> Completion:
+        self._send(len(self._text), reason)
+        return Completion(
+            self._request.index,
+            self._text,
+            reason,
+            len(self._request.prompt),
+            self._generated,
+            tuple(self._tokens),
+        )
+
+    def _send(self, upto: int, reason: str | None = None) -> None:
+        if self._emit is None or (upto <= self._sent and reason is None):
+            return
+        tokens = tuple(self._tokens[self._tokens_sent :])
+        self._tokens_sent = len(self._tokens)
+        self._emit(Piece(self._request.index, self._text[self._sent : upto], tokens, reason))
+        self._sent = max(self._sent, upto)
