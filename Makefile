@@ -1,0 +1,45 @@
+# Two environments: .venv serves and has no torch, .venv-dev trains and tests.
+PYTHON ?= python3
+PORT ?= 3000
+HOST ?= 127.0.0.1
+PIP := -m pip install --quiet --disable-pip-version-check
+export BENTOML_HOME ?= $(CURDIR)/.bentoml
+export BENTOML_DO_NOT_TRACK ?= True
+
+.PHONY: help serve test lint train bench lock clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/ready: requirements/serve.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) -r requirements/serve.txt
+	touch $@
+
+.venv-dev/ready: requirements/serve.txt requirements/dev.txt
+	$(PYTHON) -m venv .venv-dev
+	.venv-dev/bin/python $(PIP) -r requirements/dev.txt
+	touch $@
+
+serve: .venv/ready  ## Serve the models in exported/ (or $AMOSTRA_MODELS) on port 3000
+	exec .venv/bin/bentoml serve service.app:Amostra --host $(HOST) --port $(PORT)
+
+test: .venv-dev/ready  ## Run all tests
+	.venv-dev/bin/python -m pytest
+
+lint: .venv-dev/ready  ## Check style and types
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/mypy
+
+train: .venv-dev/ready  ## Train, export and evaluate a recipe: make train RECIPE=mnist-flow ARGS="--data-root data"
+	.venv-dev/bin/python -m training run $(RECIPE) $(ARGS)
+
+bench: .venv-dev/ready .venv/ready  ## Load the service with 64 mixed clients and check every answer
+	.venv-dev/bin/python -m benchmarks.mixed_clients
+
+lock: ## Write requirements/*.txt anew from pyproject.toml
+	sh requirements/lock.sh $(PYTHON)
+
+clean:  ## Remove the environments
+	rm -rf .venv .venv-dev .bentoml

@@ -1,0 +1,1 @@
+"""Measurements of the service, each a script that anyone can run."""
