@@ -38,7 +38,7 @@ class Entry:
 class Catalog:
     """All models of the store.
 
-    `on_change(entry)` is told of each entry that was loaded, refused or (with state None) removed.
+    `on_change(entry, present)` is told of each entry that was loaded or refused, and of each that is gone.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Catalog:
         self._on_change = on_change
         self._entries: dict[tuple[str, str], Entry] = {}
         self._unsettled: dict[tuple[str, str], Fingerprint] = {}
+        self._missing: set[tuple[str, str]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amostra-catalog", daemon=True)
 
@@ -111,7 +112,10 @@ class Catalog:
     def refresh(self, *, settled: bool = False) -> None:
         """Look at the store once. With `settled`, load what is found at once, as at the start."""
         found = {(d.parent.name, d.name): d for d in self._directories()}
-        for key in [k for k in self._entries if k not in found]:
+        # What is replaced by renaming is away for a moment: it must be missing twice to be gone.
+        missing = {key for key in self._entries if key not in found}
+        gone, self._missing = missing & self._missing, missing - self._missing
+        for key in gone:
             entry = self._entries.pop(key)
             self._unsettled.pop(key, None)
             log.info("model %s %s was removed", *key)

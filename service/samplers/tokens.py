@@ -29,8 +29,9 @@ def choose(
     greedy = logits.argmax(axis=-1)
     if not (temperature > 0).any():
         return greedy
-    scaled = logits.astype(np.float64) / np.where(temperature > 0, temperature, 1.0)[:, None]  # (B, V)
-    scaled -= scaled.max(axis=-1, keepdims=True)
+    scaled = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # (B, V)
+    with np.errstate(over="ignore"):  # the smallest temperatures leave nothing but the likeliest
+        scaled /= np.where(temperature > 0, temperature, 1.0)[:, None]
     weights = np.exp(scaled)
     vocabulary = logits.shape[-1]
     limited = (temperature > 0) & (((top_k > 0) & (top_k < vocabulary)) | (top_p < 1))
