@@ -41,7 +41,10 @@ class FileRef(_Strict):
 
 
 class Agreement(_Strict):
-    """The largest absolute difference that was found between two ways to run a graph, and where it was looked for."""
+    """The largest absolute difference that was found between two ways to run a graph, at these batch sizes.
+
+    Of `batch_invariance`: between a row in a batch of one of these sizes and the same row in another.
+    """
 
     max_abs_diff: Annotated[float, Field(ge=0)]
     tolerance: Annotated[float, Field(ge=0)]
@@ -51,7 +54,7 @@ class Agreement(_Strict):
 class Graph(FileRef):
     """One ONNX file, its signature, and how well it was checked at export.
 
-    `parity` compares it with torch; `batch_invariance` compares a row alone with the same row in a batch. `density`
+    `parity` compares it with torch; `batch_invariance` compares a row in batches of different sizes. `density`
     says what `log_prob` is: exact, a lower bound, or an unnormalised energy.
     """
 
@@ -162,8 +165,10 @@ class Manifest(_Strict):
         needs_text = self.data.kind == "text" or Capability.NEXT_TOKEN in self.capabilities
         if needs_text and self.text is None:
             problems.append("text: expected the tokenizer of a model of text, found none")
-        if self.data.kind != "text" and not self.data.shape:
-            problems.append(f"data.shape: expected the dimensions of one {self.data.kind}, found none")
+        rank = {"image": 3, "vector": 1, "text": 0}[self.data.kind]
+        if len(self.data.shape) != rank or (rank and self.data.shape[0] is None):
+            found = list(self.data.shape) or "none"
+            problems.append(f"data.shape: expected the dimensions of one {self.data.kind}, found {found}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -204,7 +209,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{where}: expected no such key, found {error['input']!r:.80}"
     if error["type"] in ("value_error", "json_invalid"):
-        return f"{where}: {error['msg']}".removeprefix(": ")
+        return f"{where}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     if error["type"] == "missing":
         return f"{where}: expected a value, found none"
     return f"{where}: {error['msg']}, found {error['input']!r:.80}"

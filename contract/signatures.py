@@ -15,7 +15,7 @@ sample, `{i}` in a name stands for a layer number counted from 0.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -146,30 +146,34 @@ def mismatches(capability: Capability, inputs: Sequence[TensorSpec], outputs: Se
     ports = signature.inputs
     if signature.alternative and any(p.name in given for p in signature.alternative):
         ports = signature.alternative
+    layers = _layers([*ports, *signature.outputs], {t.name for t in (*inputs, *outputs)})
     bound: dict[str, tuple[Dim, ...]] = {}
-    return [*_compare("input", ports, inputs, bound), *_compare("output", signature.outputs, outputs, bound)]
+    return [
+        *_compare("input", ports, inputs, layers, bound),
+        *_compare("output", signature.outputs, outputs, layers, bound),
+    ]
 
 
-def _compare(side: str, ports: Sequence[Port], found: Sequence[TensorSpec], bound: dict) -> Iterator[str]:
+def _compare(side: str, ports: Sequence[Port], found: Sequence[TensorSpec], layers: int, bound: dict) -> Iterator[str]:
     by_name = {t.name: t for t in found}
     for port in ports:
-        names = list(_layer_names(port.name, by_name)) if "{i}" in port.name else [port.name]
-        for name in names:
+        for name in [port.name.replace("{i}", str(i)) for i in range(layers if "{i}" in port.name else 1)]:
             tensor = by_name.pop(name, None)
             if tensor is not None:
-                yield from _fits(side, port, tensor, bound)
+                yield from _fits(side, replace(port, name=name), tensor, bound)
             elif port.required:
-                yield f"{side}: expected {port}, found none"
+                yield f"{side}: expected {replace(port, name=name)}, found none"
     for name in by_name:
         yield f"{side}: expected none of the name, found {by_name[name]}"
 
 
-def _layer_names(pattern: str, by_name: dict[str, TensorSpec]) -> Iterator[str]:
-    """The layers' names from 0 up; at least one, so that a missing one is noticed."""
-    layer = 0
-    while layer == 0 or pattern.replace("{i}", str(layer)) in by_name:
-        yield pattern.replace("{i}", str(layer))
+def _layers(ports: Sequence[Port], names: set[str]) -> int:
+    """The layers that the names count, from 0 up; at least one, so that a missing one is noticed."""
+    patterns = [port.name for port in ports if "{i}" in port.name]
+    layer = 1
+    while any(pattern.replace("{i}", str(layer)) in names for pattern in patterns):
         layer += 1
+    return layer
 
 
 def _fits(side: str, port: Port, tensor: TensorSpec, bound: dict[str, tuple[Dim, ...]]) -> Iterator[str]:

@@ -23,7 +23,8 @@ from service.loading import find_device
 from service.metrics import Metrics
 from service.settings import load_settings
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+logging.getLogger("amostra").setLevel(logging.INFO)
 
 settings = load_settings()
 metrics = Metrics()

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from contract import Capability, Manifest, ManifestError, TensorSpec, read_manifest
 from contract.manifest import Calibration, FileRef, Graph
-from service.engine.rows import NUMPY, RowRunner
+from service.engine.rows import BUCKETS, NUMPY, RowRunner
 from service.engine.sequences import SequenceRunner
 from service.model import LoadedModel
 from service.settings import Settings
@@ -134,10 +134,16 @@ def _runner(
     if capability is Capability.NEXT_TOKEN:
         assert manifest.text is not None, "the manifest's own check"
         return SequenceRunner(session, settings.text_slots, manifest.text.context)
-    # Rows that depend on their batch's size get one size, so that the same seed gives the same bytes.
-    invariant = graph.batch_invariance is not None and graph.batch_invariance.max_abs_diff == 0
     device = "cuda" if provider == "CUDAExecutionProvider" else "cpu"
-    return RowRunner(session, device, fixed_rows=None if invariant else _FIXED_ROWS)
+    return RowRunner(session, device, _buckets(graph))
+
+
+def _buckets(graph: Graph) -> tuple[int, ...]:
+    """Batch sizes in which a row's bits are the same, so that the same seed gives the same bytes."""
+    known = graph.batch_invariance
+    if known is None or known.max_abs_diff > 0:
+        return (_FIXED_ROWS,)
+    return tuple(b for b in BUCKETS if b >= min(known.batch_sizes))
 
 
 def _read(directory: Path, ref: FileRef) -> bytes:

@@ -135,12 +135,6 @@ class Engine:
         """Jobs taken in and not ended."""
         return len(self._live)
 
-    def forget(self, model: Model) -> None:
-        """Drop what is known of a model that was unloaded."""
-        with self._changed:
-            self._scheduler.forget(model.key)
-            self._pace.pop(model.key, None)
-
     def _work(self) -> None:
         while True:
             with self._changed:

@@ -1,7 +1,8 @@
 """Runs batches of independent rows: stack, pad to a bucket, run with bound memory, split.
 
 Batches come in a few fixed sizes, because CUDA graphs need them and a memory arena grows with every new one. Where a
-graph's rows are not bit-identical in batches of different sizes, it gets one size only.
+graph's rows are not bit-identical in batches of different sizes, it gets one size only; where only a row alone differs
+(matrix products of one row take another path through the kernels), it is never run alone.
 """
 
 import threading
@@ -35,12 +36,12 @@ def bucket(rows: int, buckets: Sequence[int] = BUCKETS) -> int:
 
 
 class RowRunner:
-    """One stateless graph. `fixed_rows` is its only batch size, where its rows depend on it."""
+    """One stateless graph, run in batches of these sizes."""
 
-    def __init__(self, session: ort.InferenceSession, device: str, fixed_rows: int | None = None) -> None:
+    def __init__(self, session: ort.InferenceSession, device: str, buckets: Sequence[int] = BUCKETS) -> None:
         self._session = session
         self._device = device
-        self._buckets = (fixed_rows,) if fixed_rows else BUCKETS
+        self._buckets = tuple(buckets)
         self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
         self._outputs = [o.name for o in session.get_outputs()]
         self._bound: OrderedDict[tuple, list[_Bound]] = OrderedDict()

@@ -252,9 +252,7 @@ class Scheduler:
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""
-        queue = self._queues.get(batch.lane.queue)
-        if queue is None:
-            return
+        queue = self._queues[batch.lane.queue]
         queue.in_flight -= 1
         queue.used += seconds / queue.weight
         lane = queue.lanes.get(batch.lane)
@@ -265,12 +263,10 @@ class Scheduler:
         """Forget an owner that has ended or was cancelled; its slot is free."""
         queue = self._queues.get(lane.queue) if lane else None
         found = queue.lanes.get(lane) if queue and lane else None
-        if found is not None:
+        if queue is not None and found is not None:
             found.discard(owner)
-
-    def forget(self, queue: Hashable) -> None:
-        """Forget a queue whose model is gone."""
-        self._queues.pop(queue, None)
+            if isinstance(found, _RowLane) and found.urgency() is None:
+                del queue.lanes[found.lane]  # shapes are the client's choice: an empty lane is forgotten
 
     def waiting_rows(self, queue: Hashable) -> int:
         """Rows of a queue that are in no batch yet."""

@@ -1,8 +1,11 @@
 """Runs a text graph: one key/value buffer with a slot for each sequence, prompts in chunks, one step for all rows.
 
-The buffer of a layer is [slots, H_kv, cache, E]; past and present are bound to the same memory, so a step appends in
-place. Sequences that take steps lie in rows 0 to n - 1 without gaps, the one whose prompt is being computed in row n:
-when one leaves, the last takes its place. One binding is made for each number of rows.
+The buffer of a layer is [1 + slots, H_kv, cache, E]; past and present are bound to the same memory, so a step appends
+in place. Sequences that take steps lie in rows 1 to n without gaps, the one whose prompt is being computed in row
+n + 1: when one leaves, the last takes its place. One binding is made for each number of rows.
+
+Row 0 keeps a lonely sequence company. A matrix product of one row takes another path through the kernels and differs
+in the last bits; with two rows or more, a row's bits do not depend on its batch.
 """
 
 from typing import Any
@@ -30,18 +33,18 @@ class SequenceRunner:
         for port in session.get_inputs():
             if port.name.startswith("past_key_values."):
                 heads, width = port.shape[1], port.shape[3]
-                self._caches[port.name] = np.zeros((slots, heads, context, width), _CACHE_TYPES[port.type])
-        self._rows: list[Any] = []
+                self._caches[port.name] = np.zeros((1 + slots, heads, context, width), _CACHE_TYPES[port.type])
+        self._rows: list[Any] = []  # the owner of row i + 1
         self._prompt: Any = None
-        self._length = np.zeros(slots, np.int32)
-        self._temperature = np.zeros(slots)
-        self._top_p = np.ones(slots)
-        self._top_k = np.zeros(slots, np.int64)
-        self._top_logprobs = np.zeros(slots, np.int64)
-        self._ids = np.zeros((slots, 1), np.int64)
-        self._seqlens = np.zeros(slots, np.int32)
+        self._length = np.zeros(1 + slots, np.int32)
+        self._temperature = np.zeros(1 + slots)
+        self._top_p = np.ones(1 + slots)
+        self._top_k = np.zeros(1 + slots, np.int64)
+        self._top_logprobs = np.zeros(1 + slots, np.int64)
+        self._ids = np.zeros((1 + slots, 1), np.int64)
+        self._seqlens = np.zeros(1 + slots, np.int32)
         self._total = np.zeros((), np.int32)
-        self._steps: dict[tuple[int, int], ort.IOBinding] = {}
+        self._steps: dict[tuple[int, int], ort.IOBinding] = {}  # by first and last row
 
     @property
     def bytes(self) -> int:
@@ -61,10 +64,10 @@ class SequenceRunner:
 
     def warm(self) -> None:
         """Compute a token in an empty slot."""
-        self._run(0, 1, np.zeros((1, 1), np.int64), np.zeros(1, np.int32), 1)
+        self._prompt_logits(1, np.zeros((1, 1), np.int64), 1)
 
     def _prefill(self, piece: Piece) -> Token | Exception | None:
-        work, row = piece.work, len(self._rows)
+        work, row = piece.work, 1 + len(self._rows)
         call = work.call
         if piece.start == 0:
             self._prompt = work.owner
@@ -77,7 +80,7 @@ class SequenceRunner:
         tokens = np.ascontiguousarray(call.tokens[piece.start : piece.stop], np.int64)[None]  # type: ignore[union-attr]
         length = int(self._length[row]) + tokens.shape[1]
         try:
-            logits = self._run(row, 1, tokens, np.array([length - 1], np.int32), length)
+            logits = self._prompt_logits(row, tokens, length)
         except Exception as error:  # whatever the runtime raises fails this sequence alone
             return error
         self._length[row] = length
@@ -89,27 +92,24 @@ class SequenceRunner:
 
     def _step(self, batch: Batch, pieces: list[Piece]) -> list[Token | Exception | None]:
         n = len(pieces)
-        uniform = np.empty(n)
-        for row, piece in enumerate(pieces):
+        uniform = np.zeros(1 + n)
+        for row, piece in enumerate(pieces, start=1):
             call = piece.work.call
             self._ids[row, 0] = call.tokens[0]  # type: ignore[union-attr]
             uniform[row] = call.uniform  # type: ignore[union-attr]
-        self._seqlens[:n] = self._length[:n]
-        total = int(self._length[:n].max()) + 1
-        answers: list[Token | Exception | None]
+        self._seqlens[1 : n + 1] = self._length[1 : n + 1]
+        answers: list[Token | Exception]
         try:
-            answers = self._choose(self._bound_step(n, total), slice(0, n), uniform)  # type: ignore[assignment]
+            answers = self._choose(self._logits_of(1, n), slice(1, n + 1), uniform[1:])
         except Exception as error:  # a step can be repeated: each row writes the same place again
-            answers = [self._alone(row, uniform[row : row + 1]) for row in range(n)] if n > 1 else [error]
-        self._length[:n] += 1
+            answers = [self._alone(row, uniform[row : row + 1]) for row in range(1, n + 1)] if n > 1 else [error]
+        self._length[1 : n + 1] += 1
         by_owner = {id(p.work.owner): a for p, a in zip(pieces, answers, strict=True)}
         return [by_owner[id(p.work.owner)] for p in batch.pieces]
 
     def _alone(self, row: int, uniform: np.ndarray) -> Token | Exception:
-        length = int(self._length[row]) + 1
         try:
-            logits = self._run(row, 1, self._ids[row : row + 1].copy(), np.array([length - 1], np.int32), length)
-            return self._choose(logits, slice(row, row + 1), uniform)[0]
+            return self._choose(self._logits_of(row, row), slice(row, row + 1), uniform)[0]
         except Exception as error:
             return error
 
@@ -133,33 +133,35 @@ class SequenceRunner:
             answers.append(Token(token, float(log_prob[i, token]), top))
         return answers
 
-    def _bound_step(self, n: int, total: int) -> np.ndarray:
-        """One token for rows 0 to n - 1, with memory that was bound once for this n."""
-        self._total[...] = total
-        binding = self._steps.get((0, n))
+    def _logits_of(self, first: int, last: int) -> np.ndarray:
+        """One token for rows first to last, never computed alone. Returns logits (last - first + 1, V)."""
+        start = first - (first == last)
+        binding = self._steps.get((start, last))
         if binding is None:
-            binding = self._steps[0, n] = self._bind(0, n)
-            binding.bind_ortvalue_input("input_ids", ort.OrtValue.ortvalue_from_numpy(self._ids[:n]))
-            binding.bind_ortvalue_input("seqlens_k", ort.OrtValue.ortvalue_from_numpy(self._seqlens[:n]))
+            binding = self._steps[start, last] = self._bind(start, last)
+            for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[start : last + 1]))
             binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
+        self._total[...] = self._seqlens[start : last + 1].max() + 1
         self._session.run_with_iobinding(binding)
-        return binding.get_outputs()[0].numpy()
+        return binding.get_outputs()[0].numpy()[first - start :]
 
-    def _run(self, row: int, n: int, ids: np.ndarray, seqlens: np.ndarray, total: int) -> np.ndarray:
-        """Tokens (n, T) for rows row to row + n - 1. Returns logits (n, V)."""
-        binding = self._bind(row, n)
-        total_array = np.array(total, np.int32)
+    def _prompt_logits(self, row: int, ids: np.ndarray, length: int) -> np.ndarray:
+        """Tokens (1, T) for one row, which is `length` tokens long with them. Returns logits (1, V)."""
+        binding = self._bind(row, row)
+        # Named, so that they live until the run: the binding does not keep them.
+        seqlens, total = np.array([length - 1], np.int32), np.array(length, np.int32)
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("seqlens_k", seqlens)
-        binding.bind_cpu_input("total_sequence_length", total_array)
+        binding.bind_cpu_input("total_sequence_length", total)
         self._session.run_with_iobinding(binding)
         return binding.get_outputs()[0].numpy()
 
-    def _bind(self, row: int, n: int) -> ort.IOBinding:
+    def _bind(self, first: int, last: int) -> ort.IOBinding:
         binding = self._session.io_binding()
         binding.bind_output(self._logits, "cpu")
         for name, cache in self._caches.items():
-            value = ort.OrtValue.ortvalue_from_numpy(cache[row : row + n])
+            value = ort.OrtValue.ortvalue_from_numpy(cache[first : last + 1])
             binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(name.replace("past_key_values.", "present.", 1), value)
         return binding
@@ -169,13 +171,13 @@ class SequenceRunner:
         if self._prompt is owner:
             self._prompt = None
             return
-        row = next((i for i, o in enumerate(self._rows) if o is owner), None)
+        row = next((i for i, o in enumerate(self._rows, start=1) if o is owner), None)
         if row is None:
             return
-        last = len(self._rows) - 1
+        last = len(self._rows)
         if row != last:
             self._move(last, row)
-            self._rows[row] = self._rows[last]
+            self._rows[row - 1] = self._rows[last - 1]
         self._rows.pop()
         if self._prompt is not None:
             self._move(last + 1, last)

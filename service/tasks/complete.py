@@ -155,11 +155,11 @@ class _Writer:
         self._text += part
         if self._request.logprobs:
             self._tokens.append((part, token))
-        for stop in self._request.stop:
-            at = self._text.find(stop, max(self._search_from, len(self._text) - len(part) - len(stop)))
-            if at >= 0:
-                self._text = self._text[:at]
-                return True
+        new_from = len(self._text) - len(part)
+        found = (self._text.find(s, max(self._search_from, new_from - len(s))) for s in self._request.stop)
+        if cuts := [at for at in found if at >= 0]:
+            self._text = self._text[: min(cuts)]
+            return True
         held = 0
         for stop in self._request.stop:
             longest = min(len(stop) - 1, len(self._text) - self._search_from)

@@ -57,14 +57,20 @@ def plan(
         size = model.manifest.latent.size if model.manifest.latent else 0
         if len(latents) != n or any(len(row) != size for row in latents):
             raise Invalid(f"latents: expected {n} × {size} numbers (n × latent size)", field="latents")
-        array = np.array(latents, np.float32)
+        with np.errstate(over="ignore"):
+            array = np.array(latents, np.float32)
+        if not np.isfinite(array).all():
+            raise Invalid("latents: expected numbers that fit into float32, found a larger one", field="latents")
     return Drawing(n, seed, labels, array)
 
 
 def resolve_label(model: LoadedModel, label: int | None, prompt: str | None) -> int | None:
     """The class index that a label or a class name means; neither means no wish. Raises Invalid."""
     names = model.manifest.data.class_names
-    if label is None and prompt is not None and (wish := prompt.strip()):
+    wish = (prompt or "").strip()
+    if label is not None and wish:
+        raise Invalid(f"label: {label} and prompt {wish[:80]!r} both name a class: send one of them", field="label")
+    if wish:
         lower = [name.lower() for name in names]
         if wish.lower() not in lower:
             raise Invalid(
