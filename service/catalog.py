@@ -150,7 +150,8 @@ class Catalog:
             log.error("model %s %s was refused: %s", entry.name, entry.version, error)
         except Exception as error:  # one model's surprise must not end the watch over the others
             log.exception("model %s %s could not be loaded", entry.name, entry.version)
-            entry = replace(entry, state="refused", problem=f"loading failed: {type(error).__name__}: {error}")
+            problem = f"loading failed: {type(error).__name__}: {error}"
+            entry = replace(entry, state="refused", problem=problem, model=before.model if before else None)
         self._entries[entry.name, entry.version] = entry
         self._on_change(entry, True)
 

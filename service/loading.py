@@ -135,14 +135,18 @@ def _runner(
         assert manifest.text is not None, "the manifest's own check"
         return SequenceRunner(session, settings.text_slots, manifest.text.context)
     device = "cuda" if provider == "CUDAExecutionProvider" else "cpu"
-    return RowRunner(session, device, _buckets(graph))
+    return RowRunner(session, device, _buckets(graph, device))
 
 
-def _buckets(graph: Graph) -> tuple[int, ...]:
-    """Batch sizes in which a row's bits are the same, so that the same seed gives the same bytes."""
+def _buckets(graph: Graph, device: str) -> tuple[int, ...]:
+    """Batch sizes in which a row's bits are the same, so that the same seed gives the same bytes.
+
+    Where they are not, a CPU runs each row alone: reductions over rows of odd length depend on a row's place in the
+    batch too, which one fixed size does not cure.
+    """
     known = graph.batch_invariance
     if known is None or known.max_abs_diff > 0:
-        return (_FIXED_ROWS,)
+        return (_FIXED_ROWS,) if device == "cuda" else (1,)
     return tuple(b for b in BUCKETS if b >= min(known.batch_sizes))
 
 
@@ -168,7 +172,7 @@ def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
     except Exception as error:  # protobuf's DecodeError, by whichever implementation
         raise ModelRefused(f"{graph.file}: expected an ONNX model, found {error}") from error
     listed = {ref.file: ref for ref in graph.external_data}
-    for tensor in _tensors(proto.graph):
+    for tensor in _tensors(proto):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
@@ -179,29 +183,36 @@ def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
             )
     for ref in graph.external_data:
         _read(directory, ref)
-    foreign = {node.domain for node in _nodes(proto.graph)} - OPERATOR_DOMAINS
-    foreign -= {function.domain for function in proto.functions}
+    own = {function.domain for function in proto.functions}
+    foreign = {node.domain for part in _parts(proto) for node in part.node} - OPERATOR_DOMAINS - own
     if foreign:
         raise ModelRefused(f"{graph.file}: expected operators of {sorted(OPERATOR_DOMAINS)}, found {sorted(foreign)}")
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _nodes(inner)
+def _parts(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the functions, and the graphs inside of their nodes."""
+    waiting = [proto.graph, *proto.functions]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for attribute in (a for node in part.node for a in node.attribute):
+            waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Everything that can name a file."""
+    for part in _parts(proto):
+        sparse: list[onnx.SparseTensorProto] = []
+        if isinstance(part, onnx.GraphProto):
+            yield from part.initializer
+            sparse += part.sparse_initializer
+        for attribute in (a for node in part.node for a in node.attribute):
+            yield attribute.t
             yield from attribute.tensors
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _tensors(inner)
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+        for tensor in sparse:
+            yield tensor.values
+            yield tensor.indices
 
 
 def _check_ports(file: str, side: str, expected: tuple[TensorSpec, ...], found: list) -> None:
@@ -240,8 +251,10 @@ def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:
 def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
     ref = calibration.scores
     try:
-        scores = np.load(io.BytesIO(_read(directory, ref)), allow_pickle=False)
-    except ValueError as error:
+        scores = np.lib.format.read_array(io.BytesIO(_read(directory, ref)), allow_pickle=False)
+    except ModelRefused:
+        raise
+    except Exception as error:  # ValueError, EOFError, MemoryError … for broken files
         raise ModelRefused(f"{ref.file}: expected a .npy array without objects, found {error}") from error
     sound = scores.dtype == np.float64 and scores.shape == (calibration.size,) and np.isfinite(scores).all()
     if not sound or (np.diff(scores) < 0).any():

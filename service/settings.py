@@ -24,8 +24,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    models: Path = Path("exported")
-    """The model store: `<model>/<version>/manifest.json`."""
+    models: Path = Path(__file__).parent.parent / "exported"
+    """The model store: `<model>/<version>/manifest.json`. By default the one that comes with the code."""
     poll_seconds: Annotated[float, Field(gt=0)] = 2.0
     """How often the store is looked at for models added, changed or removed."""
 

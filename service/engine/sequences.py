@@ -44,7 +44,7 @@ class SequenceRunner:
         self._ids = np.zeros((1 + slots, 1), np.int64)
         self._seqlens = np.zeros(1 + slots, np.int32)
         self._total = np.zeros((), np.int32)
-        self._steps: dict[tuple[int, int], ort.IOBinding] = {}  # by first and last row
+        self._steps: dict[int, ort.IOBinding] = {}  # by number of rows
 
     @property
     def bytes(self) -> int:
@@ -64,7 +64,10 @@ class SequenceRunner:
 
     def warm(self) -> None:
         """Compute a token in an empty slot."""
-        self._prompt_logits(1, np.zeros((1, 1), np.int64), 1)
+        self._run(self._row(1), np.zeros((1, 1), np.int64), np.zeros(1, np.int32))
+
+    def _row(self, row: int) -> dict[str, np.ndarray]:
+        return {name: cache[row : row + 1] for name, cache in self._caches.items()}
 
     def _prefill(self, piece: Piece) -> Token | Exception | None:
         work, row = piece.work, 1 + len(self._rows)
@@ -80,7 +83,7 @@ class SequenceRunner:
         tokens = np.ascontiguousarray(call.tokens[piece.start : piece.stop], np.int64)[None]  # type: ignore[union-attr]
         length = int(self._length[row]) + tokens.shape[1]
         try:
-            logits = self._prompt_logits(row, tokens, length)
+            logits = self._run(self._row(row), tokens, np.array([length - 1], np.int32))
         except Exception as error:  # whatever the runtime raises fails this sequence alone
             return error
         self._length[row] = length
@@ -100,7 +103,7 @@ class SequenceRunner:
         self._seqlens[1 : n + 1] = self._length[1 : n + 1]
         answers: list[Token | Exception]
         try:
-            answers = self._choose(self._logits_of(1, n), slice(1, n + 1), uniform[1:])
+            answers = self._choose(self._logits_of(n), slice(1, n + 1), uniform[1:])
         except Exception as error:  # a step can be repeated: each row writes the same place again
             answers = [self._alone(row, uniform[row : row + 1]) for row in range(1, n + 1)] if n > 1 else [error]
         self._length[1 : n + 1] += 1
@@ -108,8 +111,14 @@ class SequenceRunner:
         return [by_owner[id(p.work.owner)] for p in batch.pieces]
 
     def _alone(self, row: int, uniform: np.ndarray) -> Token | Exception:
+        """Repeat a row's step in copies of its memory and of row 0's, out of reach of whichever row failed."""
         try:
-            return self._choose(self._logits_of(row, row), slice(row, row + 1), uniform)[0]
+            pair = {name: cache[[0, row]] for name, cache in self._caches.items()}
+            ids, seqlens = self._ids[[0, row]], self._seqlens[[0, row]]
+            logits = self._run(pair, ids, seqlens)
+            for name, cache in self._caches.items():
+                cache[row] = pair[name][1]
+            return self._choose(logits[1:], slice(row, row + 1), uniform)[0]
         except Exception as error:
             return error
 
@@ -133,35 +142,36 @@ class SequenceRunner:
             answers.append(Token(token, float(log_prob[i, token]), top))
         return answers
 
-    def _logits_of(self, first: int, last: int) -> np.ndarray:
-        """One token for rows first to last, never computed alone. Returns logits (last - first + 1, V)."""
-        start = first - (first == last)
-        binding = self._steps.get((start, last))
+    def _logits_of(self, count: int) -> np.ndarray:
+        """One token for rows 1 to count, with memory that was bound once. Returns logits (count, V)."""
+        first = min(1, count - 1)  # row 0 joins a lonely row
+        binding = self._steps.get(count)
         if binding is None:
-            binding = self._steps[start, last] = self._bind(start, last)
+            rows = slice(first, count + 1)
+            binding = self._steps[count] = self._bind({name: cache[rows] for name, cache in self._caches.items()})
             for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
-                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[start : last + 1]))
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
             binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
-        self._total[...] = self._seqlens[start : last + 1].max() + 1
+        self._total[...] = self._seqlens[1 : count + 1].max() + 1
         self._session.run_with_iobinding(binding)
-        return binding.get_outputs()[0].numpy()[first - start :]
+        return binding.get_outputs()[0].numpy()[1 - first :]
 
-    def _prompt_logits(self, row: int, ids: np.ndarray, length: int) -> np.ndarray:
-        """Tokens (1, T) for one row, which is `length` tokens long with them. Returns logits (1, V)."""
-        binding = self._bind(row, row)
-        # Named, so that they live until the run: the binding does not keep them.
-        seqlens, total = np.array([length - 1], np.int32), np.array(length, np.int32)
+    def _run(self, caches: dict[str, np.ndarray], ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
+        """Tokens (B, T) on top of these caches' rows. Returns logits (B, V)."""
+        binding = self._bind(caches)
+        # Named, so that it lives until the run: the binding does not keep it.
+        total = np.array(seqlens.max() + 1, np.int32)
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("seqlens_k", seqlens)
         binding.bind_cpu_input("total_sequence_length", total)
         self._session.run_with_iobinding(binding)
         return binding.get_outputs()[0].numpy()
 
-    def _bind(self, first: int, last: int) -> ort.IOBinding:
+    def _bind(self, caches: dict[str, np.ndarray]) -> ort.IOBinding:
         binding = self._session.io_binding()
         binding.bind_output(self._logits, "cpu")
-        for name, cache in self._caches.items():
-            value = ort.OrtValue.ortvalue_from_numpy(cache[first : last + 1])
+        for name, cache in caches.items():
+            value = ort.OrtValue.ortvalue_from_numpy(cache)
             binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(name.replace("past_key_values.", "present.", 1), value)
         return binding

@@ -1,0 +1,63 @@
+"""The sub-commands of `python -m training`, each in a few lines."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contract import ManifestError, read_manifest
+from contract.manifest import MANIFEST_NAME
+from training import data, loop
+from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table
+from training.export import export
+from training.graphs import ExportRefused
+from training.recipe import Recipe, RecipeError, load_recipe
+
+INPUT_ERRORS = (RecipeError, data.DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError)
+
+
+def run(options: argparse.Namespace, overrides: list[str]) -> None:
+    """Do what the options' command says."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    is_model = (Path(options.recipe) / MANIFEST_NAME).is_file()
+    if is_model and options.command != "evaluate":
+        raise RecipeError(f"{options.command}: expected a recipe, found the model directory {options.recipe}")
+    recipe = load_recipe(_recipe_of(Path(options.recipe)) if is_model else options.recipe, overrides)
+    find_metrics(recipe.evaluate.metrics)  # refuse unknown ones before hours of training
+    if options.command == "evaluate":
+        place = Path(options.recipe) if is_model else options.exported / recipe.name / recipe.version
+        _evaluate(recipe, place, options)
+        return
+    dataset = data.load(recipe.data, options.data_root, recipe.seed)
+    run_dir = options.run_dir or loop.RUNS / recipe.name
+    if options.command == "export":
+        trained = loop.trained(recipe, dataset, run_dir)
+    else:
+        trained = loop.train(recipe, dataset, run_dir, _trainer_flags(options), progress=not options.no_progress)
+    if options.command in ("export", "run"):
+        place = export(recipe, trained, dataset, options.exported)
+        print(f"wrote {place}")
+    if options.command == "run":
+        _evaluate(recipe, place, options)
+
+
+def _recipe_of(model: Path) -> str:
+    provenance = read_manifest(model).provenance
+    if provenance is None:
+        raise RecipeError(f"{model}: its manifest has no provenance.recipe; name a recipe instead")
+    return provenance.recipe
+
+
+def _evaluate(recipe: Recipe, place: Path, options: argparse.Namespace) -> None:
+    for figure in evaluate(place, recipe.evaluate.metrics, options.data_root, recipe.seed):
+        print(json.dumps(figure.model_dump(exclude_none=True), ensure_ascii=False))
+    if options.readme:
+        renew_table(options.readme, options.exported)
+
+
+def _trainer_flags(options: argparse.Namespace) -> dict[str, Any]:
+    devices = int(options.devices) if str(options.devices).isdigit() else options.devices
+    return {"accelerator": options.accelerator, "devices": devices, "strategy": options.strategy}

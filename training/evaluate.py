@@ -1,0 +1,103 @@
+"""Measure an exported model through its ONNX graphs, and write the figures into its manifest and the README's table.
+
+A metric is a function `metric(model, data_root, seed) -> list[Measurement]`, registered by `@metric`; a recipe's
+[evaluate] section names those that it wants.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from contract import Capability, Manifest, read_manifest, write_manifest
+from contract.manifest import Measurement
+from training import evaluation
+from training.graphs import open_session
+
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+
+
+class EvaluationError(ValueError):
+    """A metric that is not known or cannot be measured; the message names what is."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model directory, and sessions on its graphs."""
+
+    directory: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, directory: Path) -> "ExportedModel":
+        return cls(directory, read_manifest(directory))
+
+    def session(self, capability: Capability) -> onnxruntime.InferenceSession:
+        if capability not in self.manifest.capabilities:
+            raise EvaluationError(f"{self.manifest.name}: has no {capability.value} to measure")
+        return open_session(self.directory / self.manifest.capabilities[capability].file)
+
+
+Metric = Callable[[ExportedModel, Path | None, int], list[Measurement]]
+METRICS: dict[str, Metric] = {}
+
+
+def metric(function: Metric) -> Metric:
+    """Register a metric under its function's name."""
+    METRICS[function.__name__] = function
+    return function
+
+
+def find_metrics(names: tuple[str, ...]) -> list[Metric]:
+    """The metrics of these names; raises EvaluationError for one that is not registered."""
+    for module in pkgutil.iter_modules(evaluation.__path__):
+        importlib.import_module(f"training.evaluation.{module.name}")
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise EvaluationError(f"evaluate.metrics: unknown {', '.join(unknown)}; known: {', '.join(sorted(METRICS))}")
+    return [METRICS[name] for name in names]
+
+
+def evaluate(directory: Path, metrics: tuple[str, ...], data_root: Path | None, seed: int = 0) -> list[Measurement]:
+    """Measure, and replace the manifest's figures by the new ones."""
+    functions = find_metrics(metrics)
+    model = ExportedModel.open(directory)
+    figures = [figure for function in functions for figure in function(model, data_root, seed)]
+    write_manifest(directory, model.manifest.model_copy(update={"evaluation": tuple(figures)}))
+    return figures
+
+
+def table(exported: Path) -> str:
+    """A Markdown table of all exported models with their figures."""
+    lines = [
+        "| model | family | can | metric | value | measured on | n |",
+        "|---|---|---|---|---:|---|---:|",
+    ]
+    for path in sorted(exported.glob("*/*/manifest.json")):
+        manifest = read_manifest(path.parent)
+        can = ", ".join(f"`{capability.value}`" for capability in manifest.capabilities)
+        name = f"`{manifest.name}`"
+        for figure in manifest.evaluation:
+            value = f"{figure.value:.4g} {figure.unit}".strip()
+            lines.append(
+                f"| {name} | {manifest.family} | {can} | {figure.metric} | {value} | {figure.data} | {figure.size} |"
+            )
+        if not manifest.evaluation:
+            lines.append(f"| {name} | {manifest.family} | {can} | | | | |")
+    return "\n".join(lines)
+
+
+def renew_table(readme: Path, exported: Path) -> None:
+    """Replace what stands between the markers of the page.
+
+    Raises EvaluationError where it has no markers.
+    """
+    page = readme.read_text(encoding="utf-8")
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise EvaluationError(f"{readme}: expected {BEGIN} and {END}, found none")
+    readme.write_text(f"{before}{BEGIN}\n{table(exported)}\n{END}{after}", encoding="utf-8")

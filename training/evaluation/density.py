@@ -1,0 +1,110 @@
+"""How well a density fits images that it was not trained on, and how well its scores tell strange ones.
+
+All figures come through the `log_density` graph. Of a session's images, x = k/255 with grey levels k, (N, 1, H, W).
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from contract import Capability
+from contract.manifest import Measurement
+from training.data import images
+from training.evaluate import EvaluationError, ExportedModel, metric
+
+ALPHA = 0.05
+BATCH_SIZE = 100
+TEST = "MNIST test"
+
+Grey = NDArray[np.float32]
+
+
+def conformal_p_values(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1 + how many calibration scores are as low) / (n + 1), for scores (N,) and ascending calibration scores (n,).
+
+    Of data like the calibration data, at most a share alpha has p <= alpha (Vovk et al. 2005; Bates et al. 2023, arXiv
+    2104.08279).
+    """
+    return (1 + np.searchsorted(calibration, scores, side="right")) / (len(calibration) + 1)
+
+
+@metric
+def bits_per_dim(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
+    """Of uniformly dequantised grey levels k + u: a bound on what the discrete levels take."""
+    rng = np.random.default_rng(seed)
+    levels = _levels("mnist", data_root)
+    dims = levels[0].size
+
+    def bits(scores: NDArray[np.float64]) -> float:
+        return float(-scores.mean() / (dims * math.log(2)))
+
+    def dequantised(k: Grey) -> Grey:
+        return k + rng.random(k.shape, np.float32) - np.float32(0.5)
+
+    at_centre = bits(_log_prob(model, levels))
+    return [
+        Measurement(
+            metric="bits per dimension",
+            value=bits(_log_prob(model, levels, dequantised)),
+            unit="bits/dim",
+            data=TEST,
+            size=len(levels),
+            seed=seed,
+            note=f"uniformly dequantised, 256 grey levels; at their centres, as served, {at_centre:.4f}",
+        )
+    ]
+
+
+@metric
+def flagged_share(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
+    """How many test images the conformal p-value flags at alpha, where alpha of them should be."""
+    if model.manifest.calibration is None:
+        raise EvaluationError(f"{model.manifest.name}: has no calibration scores to measure")
+    calibration = np.load(model.directory / model.manifest.calibration.scores.file, allow_pickle=False)
+    p_values = conformal_p_values(_log_prob(model, _levels("mnist", data_root)), calibration)
+    return [
+        Measurement(
+            metric=f"flagged at alpha = {ALPHA}",
+            value=100 * float((p_values <= ALPHA).mean()),
+            unit="%",
+            data=TEST,
+            size=len(p_values),
+            note=f"conformal p-values against {len(calibration)} held-out training images",
+        )
+    ]
+
+
+@metric
+def omniglot_auroc(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
+    """How often a digit scores higher than an Omniglot character."""
+    digits = _log_prob(model, _levels("mnist", data_root))
+    characters = _log_prob(model, _levels("omniglot", data_root))
+    is_digit = np.repeat([1, 0], [len(digits), len(characters)])
+    return [
+        Measurement(
+            metric="AUROC",
+            value=float(roc_auc_score(is_digit, np.concatenate([digits, characters]))),
+            data="MNIST test against Omniglot",
+            size=len(is_digit),
+            note="the score is log_prob; 1 where every digit scores higher than every character, 0.5 for chance",
+        )
+    ]
+
+
+def _levels(name: str, data_root: Path | None) -> Grey:
+    return images(name, "test", data_root)[0].numpy().astype(np.float32)
+
+
+def _log_prob(model: ExportedModel, levels: Grey, varied: Callable[[Grey], Grey] = lambda k: k) -> NDArray[np.float64]:
+    """Nats, (N,); `varied` may move grey levels within their cells."""
+    session = model.session(Capability.LOG_DENSITY)
+    return np.concatenate(
+        [
+            session.run(["log_prob"], {"x": varied(levels[first : first + BATCH_SIZE]) / np.float32(255)})[0]
+            for first in range(0, len(levels), BATCH_SIZE)
+        ]
+    ).astype(np.float64)

@@ -1,0 +1,118 @@
+"""From a trained family to a model directory: ONNX graphs through a parity gate, calibration, manifest.
+
+The directory is made beside its place and renamed at the end, so that a server which polls sees all of it or none.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from contract import Capability, Manifest, write_manifest
+from contract.manifest import Calibration, Data, FileRef, Graph, Provenance, Text
+from training.calibrate import STATISTIC, held_out_scores
+from training.data import Dataset
+from training.graphs import open_session, sha256, write_graph
+from training.loop import Trained
+from training.recipe import Recipe
+
+
+def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -> Path:
+    """Write `exported/<name>/<version>/` and return it; an older one of the same version is replaced.
+
+    Raises ExportRefused, and then nothing is written.
+    """
+    place = exported / recipe.name / recipe.version
+    place.parent.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(dir=exported, prefix=f".{recipe.name}-"))
+    try:
+        capabilities = {
+            g.capability: write_graph(g, dataset.calibration, working, recipe.export.batch_sizes)
+            for g in trained.family.eval().graphs()
+        }
+        write_manifest(working, _manifest(recipe, trained, dataset, working, capabilities))
+        os.chmod(working, 0o755)
+        _replace(place, working)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return place
+
+
+def _manifest(
+    recipe: Recipe, trained: Trained, dataset: Dataset, directory: Path, capabilities: dict[Capability, Graph]
+) -> Manifest:
+    summary = dataset.summary
+    text = None
+    if dataset.tokenizer is not None:
+        dataset.tokenizer.save(str(directory / "tokenizer.json"))
+        text = Text(
+            tokenizer=_reference(directory / "tokenizer.json"),
+            vocabulary=summary.vocabulary,
+            start_token=summary.start_token,
+            context=recipe.data.context,
+        )
+    fields = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "family": recipe.family,
+        "description": recipe.description,
+        "licence": recipe.licence,
+        "capabilities": capabilities,
+        "data": Data(
+            kind=summary.kind,
+            dataset=dataset.name,
+            shape=summary.shape,
+            value_range=(0.0, 1.0) if summary.kind == "image" else None,
+            class_names=summary.class_names,
+        ),
+        "text": text,
+        "calibration": _calibration(recipe, dataset, directory, capabilities),
+        "provenance": _provenance(recipe, trained),
+    }
+    return Manifest.model_validate({**fields, **trained.family.manifest_parts()})
+
+
+def _calibration(recipe: Recipe, dataset: Dataset, directory: Path, graphs: dict) -> Calibration | None:
+    if Capability.LOG_DENSITY not in graphs:
+        return None
+    session = open_session(directory / graphs[Capability.LOG_DENSITY].file)
+    scores = held_out_scores(session, dataset, recipe.export.calibration_size)
+    np.save(directory / "calibration.npy", scores)
+    return Calibration(
+        scores=_reference(directory / "calibration.npy"),
+        size=len(scores),
+        statistic=STATISTIC[dataset.summary.kind],
+        data=f"{dataset.name}, held out of the training set",
+    )
+
+
+def _provenance(recipe: Recipe, trained: Trained) -> Provenance:
+    return Provenance(
+        recipe=recipe.name,
+        hyper_parameters=recipe.hyper_parameters(),
+        seed=recipe.seed,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "lightning", "onnx", "onnxscript")},
+        hardware=trained.hardware,
+        wall_time_seconds=round(trained.seconds, 1),
+        steps=trained.steps,
+        parameters=sum(p.numel() for p in trained.family.parameters()),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _reference(path: Path) -> FileRef:
+    return FileRef(file=path.name, sha256=sha256(path))
+
+
+def _replace(place: Path, working: Path) -> None:
+    old = place.with_name(f".{place.name}-old-{os.getpid()}")
+    if place.exists():
+        place.rename(old)
+    working.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""One ONNX graph: written, compared with torch on held-out inputs, and described in the contract's words.
+
+The parity gate runs both at several batch sizes; batch invariance, a row alone against the same row in a batch, is
+measured and recorded.
+"""
+
+import hashlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from contract import TensorSpec, mismatches
+from contract.manifest import Agreement, Graph
+from training.data import Source
+from training.family import GraphExport
+
+DTYPES: dict[str, Any] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+INVARIANCE_TOLERANCE = 1e-4
+
+
+class ExportRefused(ValueError):
+    """A model that must not be shipped: its graph differs from torch, or from its signature."""
+
+
+def write_graph(graph: GraphExport, held_out: Source, directory: Path, batch_sizes: Iterable[int]) -> Graph:
+    """Export one graph, compare it with torch on held-out inputs, and describe it.
+
+    Raises ExportRefused where it departs from its signature, or from torch by more than its tolerance.
+    """
+    path = directory / f"{graph.capability.value}.onnx"
+    to_onnx(graph, path)
+    session = open_session(path)
+    inputs, outputs = specs(session.get_inputs()), specs(session.get_outputs())
+    wrong = mismatches(graph.capability, inputs, outputs)
+    if wrong:
+        raise ExportRefused(f"{graph.capability.value}: {'; '.join(wrong)}")
+    parity = _parity(graph, session, held_out, tuple(batch_sizes))
+    if not parity.max_abs_diff <= parity.tolerance:  # a NaN differs too
+        raise ExportRefused(
+            f"{graph.capability.value}: ONNX Runtime differs from torch by {parity.max_abs_diff:.3g}, "
+            f"the tolerance is {parity.tolerance:.3g}; nothing was written"
+        )
+    return Graph(
+        file=path.name,
+        sha256=sha256(path),
+        inputs=inputs,
+        outputs=outputs,
+        parity=parity,
+        batch_invariance=_batch_invariance(graph, session, held_out, tuple(batch_sizes)),
+        density=graph.density,
+    )
+
+
+def to_onnx(graph: GraphExport, path: Path) -> None:
+    """Write the ONNX file, with its weights inside and without the exporter's notes about our source files."""
+    shapes: list = [graph.dynamic_shapes.get(name, {}) for name in graph.example]
+    fixed = _positional_parameters(graph.module)
+    if fixed < len(shapes):
+        shapes = [*shapes[:fixed], tuple(shapes[fixed:])]  # forward(a, b, *rest)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(graph.example.values()),
+            str(path),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            opset_version=graph.opset,
+            input_names=list(graph.example),
+            output_names=list(graph.outputs),
+            dynamic_shapes=tuple(shapes),
+        )
+    model = onnx.load(path)
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.doc_string = ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            del node.metadata_props[:]
+    for value in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del value.metadata_props[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def _positional_parameters(module: nn.Module) -> int:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return sum(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters)
+
+
+def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on the CPU, with one thread as the service has it; 0 leaves the number to the runtime."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def specs(arguments: Iterable[onnxruntime.NodeArg]) -> tuple[TensorSpec, ...]:
+    """A session's real inputs or outputs, in the contract's words."""
+    return tuple(
+        TensorSpec(
+            name=a.name,
+            dtype=DTYPES[a.type],
+            shape=tuple(d if d not in (None, "") else f"{a.name}_{i}" for i, d in enumerate(a.shape)),
+        )
+        for a in arguments
+    )
+
+
+def run(session: onnxruntime.InferenceSession, inputs: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    values = session.run(None, {name: t.numpy() for name, t in inputs.items()})
+    return dict(zip((o.name for o in session.get_outputs()), values, strict=True))
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max(initial=0.0))
+
+
+def _held_out_batch(graph: GraphExport, source: Source, size: int) -> dict[str, Tensor]:
+    return graph.inputs(source.at(torch.arange(size) % len(source)))
+
+
+def _compared(graph: GraphExport) -> tuple[str, ...]:
+    return graph.compare or graph.outputs
+
+
+def _parity(
+    graph: GraphExport, session: onnxruntime.InferenceSession, held_out: Source, sizes: tuple[int, ...]
+) -> Agreement:
+    reference = (graph.reference or graph.module).eval()
+    worst = 0.0
+    for size in sizes:
+        inputs = _held_out_batch(graph, held_out, size)
+        with torch.no_grad():
+            expected = reference(*inputs.values())
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        found = run(session, inputs)
+        for name, value in zip(_compared(graph), expected, strict=True):
+            worst = float(np.maximum(worst, _difference(found[name], value.numpy())))  # np.maximum keeps a NaN
+    return Agreement(max_abs_diff=worst if np.isfinite(worst) else 1e30, tolerance=graph.tolerance, batch_sizes=sizes)
+
+
+def _batch_invariance(
+    graph: GraphExport, session: onnxruntime.InferenceSession, held_out: Source, sizes: tuple[int, ...]
+) -> Agreement:
+    """Each row in batches of every size, at the beginning and at the end, against the same row in the largest.
+
+    A matrix product of one row takes another path through the kernels: where that alone makes a difference, size 1 is
+    left out of the agreement, and a server will not run a row alone.
+    """
+    most = max(sizes)
+    whole = (graph.rows or graph.inputs)(held_out.at(torch.arange(most) % len(held_out)))
+    batched = {name for name in graph.example if 0 in graph.dynamic_shapes.get(name, {})}
+
+    def rows(first: int, last: int) -> dict[str, np.ndarray]:
+        return run(session, {n: t[first:last].contiguous() if n in batched else t for n, t in whole.items()})
+
+    reference = rows(0, most)
+    worst = dict.fromkeys(sizes, 0.0)
+    for size in sizes:
+        for first in {0, (most - size) // 2, most - size}:
+            found = rows(first, first + size)
+            for name in _compared(graph):
+                difference = _difference(found[name], reference[name][first : first + size])
+                worst[size] = max(worst[size], difference)
+    if worst.get(1, 0.0) > 0 and len(worst) > 1 and not any(d for size, d in worst.items() if size > 1):
+        del worst[1]
+    return Agreement(max_abs_diff=max(worst.values()), tolerance=INVARIANCE_TOLERANCE, batch_sizes=tuple(worst))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,138 @@
+"""Normalizing flow for grey images: spline couplings from coarse to fine, with an exact density.
+
+A chain of couplings x -> z in R^D, each a monotone spline (training/layers/grey_spline.py) of some pixels, given others
+that it leaves alone (coupling: Dinh et al. 2017, arXiv 1605.08803; splines: Durkan et al. 2019, arXiv 1906.04032). What
+is given are the pixels of coarser lattices (training/layers/coarse_to_fine.py), as in the parallel multi-scale PixelCNN
+(Reed et al. 2017, arXiv 1703.03664): the Jacobian is triangular, and log p(x) is the sum of one number per pixel.
+Density takes one pass; sampling takes 19 small steps over the coarsest lattice and 6 convolutional ones.
+
+Grey levels k/255 become k + 0.5 in the graphs, and k + u, u uniform, in training and for bits/dim (dequantisation).
+log p is per grey level, over [0, 256)^D, as in the literature: bits/dim = -log p / (D ln 2). Within a grey level a
+pixel's own density is flat: the centre scores as the dequantised pixel does, but for what u changes in the networks.
+"""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from contract import Capability
+from training.family import Batch, DataSummary, Family, Frozen, GraphExport
+from training.layers.coarse_to_fine import CoarseToFine
+from training.layers.grey_spline import LEVELS
+
+HALF_LEVEL = 0.5 / (LEVELS - 1)
+
+
+class LogDensity(nn.Module):
+    """The `log_density` graph: x = k/255, (B, 1, H, W) -> log_prob (B,) and its map, at the centre of the grey level.
+
+    x + (u - 1/2)/255 gives the dequantised density at k + u. The sum is a matrix product, which rounds alike in any
+    batch where a reduction does not.
+    """
+
+    def __init__(self, flow: CoarseToFine):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        log_prob_map = self.flow.log_prob_map(_grey(x))
+        ones = torch.ones(log_prob_map[0].numel(), 1, dtype=x.dtype)
+        return (log_prob_map.flatten(1) @ ones).squeeze(1), log_prob_map
+
+
+class Encode(nn.Module):
+    """The `encode` graph: x = k/255 -> z (B, D)."""
+
+    def __init__(self, flow: CoarseToFine):
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.flow(_grey(x)).flatten(1)
+
+
+class Decode(nn.Module):
+    """The `decode` graph: z (B, D) -> x (B, 1, H, W) in [0, 1]; rounding to k/255 gives the grey levels."""
+
+    def __init__(self, flow: CoarseToFine, shape: tuple[int, int, int]):
+        super().__init__()
+        self.flow, self.shape = flow, shape
+
+    def forward(self, z: Tensor) -> Tensor:
+        return ((self.flow.inverse(z.unflatten(1, self.shape)) - 0.5) / (LEVELS - 1)).clamp(0.0, 1.0)
+
+
+def _grey(x: Tensor) -> Tensor:
+    return (x * (LEVELS - 1) + 0.5).clamp(0.0, LEVELS - 1e-3)
+
+
+class Flow(Family):
+    """Exact density, samples and embeddings of grey images."""
+
+    class Config(Frozen):
+        """`widths` and `depth` are of the doublings' trunks, from fine to coarse; `coarse_width` is of the MADE."""
+
+        widths: tuple[int, ...] = (48, 64)
+        depth: int = 2
+        coarse_width: int = 256
+
+    def __init__(self, config: Config, data: DataSummary):
+        super().__init__(config, data)
+        channels, height, width = data.shape
+        multiple = 2 ** len(config.widths)
+        if channels != 1 or height is None or width is None or height % multiple or width % multiple:
+            raise ValueError(
+                f"data.shape: expected one grey channel and sides in multiples of {multiple}, found {data.shape}"
+            )
+        self.flow = CoarseToFine((height, width), config.widths, config.depth, config.coarse_width)
+
+    def bits_per_dim(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Of uniformly dequantised images x = k/255, (B,): a bound of the grey levels' own bits."""
+        noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        log_prob = self.flow.log_prob_map((x * (LEVELS - 1)).round() + noise)
+        return -log_prob.flatten(1).mean(1) / math.log(2)
+
+    def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.bits_per_dim(batch["x"], generator).mean()
+        return loss, {"bits_per_dim": loss.detach()}
+
+    def validation(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self.bits_per_dim(batch["x"], generator).mean()}
+
+    def graphs(self) -> list[GraphExport]:
+        flow = copy.deepcopy(self.flow).fused()
+        x = torch.randint(LEVELS, (2, *self.data.shape)) / (LEVELS - 1)
+        z = torch.randn(2, math.prod(self.data.shape))
+        x_axes, z_axes = {"x": {0: "batch"}}, {"z": {0: "batch"}}
+
+        def images(batch: Batch) -> dict[str, Tensor]:
+            return {"x": batch["x"]}
+
+        def latents(batch: Batch) -> dict[str, Tensor]:
+            return {"z": torch.randn(len(batch["x"]), z.shape[1], generator=torch.Generator().manual_seed(0))}
+
+        return [
+            GraphExport(
+                capability=Capability.LOG_DENSITY,
+                module=LogDensity(flow),
+                example={"x": x},
+                outputs=("log_prob", "log_prob_map"),
+                dynamic_shapes=x_axes,
+                inputs=images,
+                tolerance=1e-3,
+                density="exact",
+            ),
+            GraphExport(Capability.ENCODE, Encode(flow), {"x": x}, ("embedding",), x_axes, images, tolerance=1e-3),
+            GraphExport(
+                Capability.DECODE, Decode(flow, self.data.shape), {"z": z}, ("x",), z_axes, latents, HALF_LEVEL
+            ),
+        ]
+
+    def manifest_parts(self) -> dict[str, Any]:
+        return {"latent": {"size": math.prod(self.data.shape), "prior": "normal"}, "sampling": {"temperature": 1.0}}
+
+
+FAMILY = Flow

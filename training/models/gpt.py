@@ -1,0 +1,127 @@
+"""Character-level GPT: a causal transformer over token ids, (B, T) -> logits (B, T, V).
+
+nanoGPT (Karpathy, 2022) with the changes that pay on little data: rotary positions (Su et al., arXiv:2104.09864),
+RMSNorm without gain, query-key norm (Henry et al., arXiv:2010.04245), squared ReLU (So et al., arXiv:2109.08668),
+one or few key/value heads (Ainslie et al., arXiv:2305.13245), no biases, zero-initialised output projections, and Muon
+for the matrices (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon).
+"""
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from contract import Capability
+from training.family import Batch, DataSummary, Family, Frozen, GraphExport, OptimizerConfig
+from training.layers.language_graphs import LogDensity, NextToken, cache_names, ragged
+from training.layers.transformer import Block, rms_norm, rotary_tables
+
+
+class GPT(Family):
+    """Token ids (B, T) to logits (B, T, V), float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+    class Config(Frozen):
+        layers: int = 6
+        width: int = 160
+        heads: int = 5
+        kv_heads: int = 1
+        context: int = 256
+        dropout: float = 0.0
+
+        @model_validator(mode="after")
+        def _divides(self) -> Self:
+            if self.width % (8 * self.heads) or self.heads % self.kv_heads:
+                raise ValueError(
+                    f"width {self.width} must be a multiple of 8 * heads, and heads {self.heads} of kv_heads"
+                )
+            return self
+
+    def __init__(self, config: Config, data: DataSummary):
+        super().__init__(config, data)
+        self.embedding = nn.Embedding(data.vocabulary, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.kv_heads, config.dropout) for _ in range(config.layers)
+        )
+        self.head = nn.Linear(config.width, data.vocabulary, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.zeros_(self.head.weight)
+        cos, sin = rotary_tables(config.context, config.width // config.heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        cos, sin = self.cos[: input_ids.shape[1]], self.sin[: input_ids.shape[1]]
+        x = self.dropout(rms_norm(self.embedding(input_ids)))  # (B, T, W)
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        return self.head(rms_norm(x)).float()  # (B, T, V)
+
+    def matrices(self) -> list[nn.Parameter]:
+        return [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 1]
+
+    def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
+        """Muon for the blocks' matrices, AdamW for embedding, head and gains."""
+        matrices = self.matrices()
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in self.parameters_of(player) if id(p) not in chosen]
+        muon = torch.optim.Muon(
+            matrices,
+            lr=settings.muon_learning_rate,
+            weight_decay=settings.muon_weight_decay,
+            momentum=0.95,
+            adjust_lr_fn="original",
+        )
+        adamw = torch.optim.AdamW(
+            rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+        return [muon, adamw]
+
+    def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        tokens = batch["input_ids"]  # (B, context + 1)
+        return F.cross_entropy(self(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()), {}
+
+    def validation(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self.loss("model", batch, generator)[0]}
+
+    def graphs(self) -> list[GraphExport]:
+        step = NextToken(self)
+        free = {0: "batch", 2: "cache"}
+        cache = [name for i in range(self.config.layers) for name in cache_names(i, "past_key_values")]
+        present = [name for i in range(self.config.layers) for name in cache_names(i, "present")]
+        return [
+            GraphExport(
+                Capability.NEXT_TOKEN,
+                step,
+                example=step.inputs({"input_ids": torch.zeros(2, 5, dtype=torch.int64)}),
+                outputs=("logits", *present),
+                dynamic_shapes={
+                    "input_ids": {0: "batch", 1: "seq"},
+                    "seqlens_k": {0: "batch"},
+                    **dict.fromkeys(cache, free),
+                },
+                inputs=step.inputs,
+                rows=step.step,
+                reference=step.reference,
+                compare=("logits",),
+                tolerance=2e-4,
+                opset=23,
+            ),
+            GraphExport(
+                Capability.LOG_DENSITY,
+                LogDensity(self),
+                example=ragged({"input_ids": torch.zeros(2, 9, dtype=torch.int64)}),
+                outputs=("log_prob", "log_prob_map"),
+                dynamic_shapes={"input_ids": {0: "batch", 1: "tokens"}, "lengths": {0: "batch"}},
+                inputs=ragged,
+                density="exact",
+                tolerance=1e-3,
+            ),
+        ]
+
+
+FAMILY: type[Family] = GPT
