@@ -19,6 +19,7 @@ A message names the field, the value and the remedy. On the wire an error is one
 problem details and holds OpenAI's `error` object too.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -62,6 +63,13 @@ class NotFound(AmostraError):
 
 class MethodNotAllowed(AmostraError):
     status, code, title = 405, "method_not_allowed", "Method not allowed"
+
+    def __init__(self, detail: str, *, field: str | None = None, allow: Iterable[str] = ()) -> None:
+        super().__init__(detail, field=field)
+        self.allow = tuple(sorted(allow))
+
+    def headers(self) -> dict[str, str]:
+        return {"allow": ", ".join(self.allow)} if self.allow else {}
 
 
 class NotAcceptable(AmostraError):

@@ -84,7 +84,8 @@ def as_ours(error: Exception) -> AmostraError:
         return error
     if isinstance(error, HTTPException):
         if error.status_code == 405:
-            return MethodNotAllowed("this route does not answer that method; GET /docs lists the routes")
+            allow = (error.headers or {}).get("Allow", "").split(", ")
+            return MethodNotAllowed("this route does not answer that method; GET /docs lists the routes", allow=allow)
         if error.status_code == 404:
             return NotFound("there is no such route; GET /docs lists the routes")
         return BadRequest(str(error.detail))

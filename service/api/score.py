@@ -65,13 +65,15 @@ def _numbers(inputs: Any, model: LoadedModel) -> np.ndarray:
     """Nested lists of numbers as a batch of samples."""
     data = model.manifest.data
     try:
-        array = np.array(inputs, np.float32)
-    except (TypeError, ValueError) as error:
-        raise Invalid(
-            "inputs: expected lists of numbers of one length, found something else", field="inputs"
-        ) from error
+        given = np.array(inputs)
+    except ValueError:  # rows of several lengths
+        given = np.array(None)
+    if given.dtype.kind not in "iuf":
+        raise Invalid("inputs: expected lists of numbers of one length, found something else", field="inputs")
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float32)
     if not np.isfinite(array).all():
-        raise Invalid("inputs: expected finite numbers, found NaN, infinity or null", field="inputs")
+        raise Invalid("inputs: expected finite numbers, found NaN, infinity or one too large", field="inputs")
     if data.kind == "image":
         return samples.as_images(array, data, "inputs")
     width = data.shape[0]

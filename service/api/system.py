@@ -57,6 +57,10 @@ async def home(request: Request) -> Response:
 
 async def missing(request: Request) -> Response:
     """Whatever has no route, or has one for another method."""
-    if any(route.matches(request.scope)[0] is Match.PARTIAL for route in request.app.routes):
-        raise MethodNotAllowed(f"{request.url.path!r} does not answer {request.method}; GET /docs lists the routes")
+    partial = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    if partial:
+        raise MethodNotAllowed(
+            f"{request.url.path!r} does not answer {request.method}; GET /docs lists the routes",
+            allow={method for route in partial for method in route.methods},
+        )
     raise NotFound(f"there is no {request.url.path[:200]!r}; GET /docs lists the routes")
