@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service.api import answer, body
 from service.api.state import State, state_of
@@ -87,28 +88,39 @@ async def _stream(
     async def events() -> AsyncIterator[bytes]:
         offsets = [0] * len(requests)
         try:
-            with pending:
-                async for piece in pending.events(queue):
-                    logprobs = None
-                    if ask.logprobs is not None:
-                        logprobs = _logprobs(model, piece.tokens, offsets[piece.index], None)
-                    offsets[piece.index] += len(piece.text)
-                    choice = {
-                        "index": piece.index,
-                        "text": piece.text,
-                        "finish_reason": piece.finish_reason,
-                        "logprobs": logprobs,
-                    }
-                    yield _event({**head, "choices": [choice]})
-                if with_usage:
-                    yield _event({**head, "choices": [], "usage": _usage(pending.ended(), ask.n)})
+            async for piece in pending.events(queue):
+                logprobs = None
+                if ask.logprobs is not None:
+                    logprobs = _logprobs(model, piece.tokens, offsets[piece.index], None)
+                offsets[piece.index] += len(piece.text)
+                choice = {
+                    "index": piece.index,
+                    "text": piece.text,
+                    "finish_reason": piece.finish_reason,
+                    "logprobs": logprobs,
+                }
+                yield _event({**head, "choices": [choice]})
+            if with_usage:
+                yield _event({**head, "choices": [], "usage": _usage(pending.ended(), ask.n)})
         except AmostraError as error:
+            request.scope["amostra.error"] = error
             yield _event(error.body(request.scope["amostra.request_id"]))
         yield b"data: [DONE]\n\n"
 
-    return StreamingResponse(
-        events(), media_type="text/event-stream", headers={"cache-control": "no-cache", "x-accel-buffering": "no"}
-    )
+    return _Events(pending, events())
+
+
+class _Events(StreamingResponse):
+    """A stream whose jobs are given up when it ends, in whatever way, even before its first event."""
+
+    def __init__(self, pending: Pending, events: AsyncIterator[bytes]) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._pending = pending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._pending:
+            await super().__call__(scope, receive, send)
 
 
 def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> list[completing.Request]:

@@ -18,6 +18,7 @@ from service.metrics import Metrics
 log = logging.getLogger("amostra.http")
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_METHODS = {"GET", "HEAD", "POST"}
 _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -41,14 +42,15 @@ class RequestMiddleware:
         request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(12)
         scope["amostra.request_id"] = request_id
         start = time.perf_counter()
-        status = 0
+        status, whole = 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *_SECURITY]
             await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         self._metrics.in_progress.inc()
         error: AmostraError | None = None
@@ -64,18 +66,19 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             self._metrics.in_progress.dec()
-            self._count(scope, status, error, time.perf_counter() - start, request_id)
+            self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, request_id)
+            if not whole:
+                self._metrics.cancelled.labels(self._templates.get(scope.get("endpoint"), "other")).inc()
 
     def _count(self, scope: Scope, status: int, error: AmostraError | None, seconds: float, request_id: str) -> None:
         route = self._templates.get(scope.get("endpoint"), "other")
         model = scope.get("amostra.model", "")
         code = status or (error.status if error else 499)
-        self._metrics.requests.labels(route, scope["method"] if route != "other" else "", str(code), model).inc()
+        method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
+        self._metrics.requests.labels(route, method, str(code), model).inc()
         self._metrics.latency.labels(route, model).observe(seconds, {"request_id": request_id[:64]})
         if error is not None:
             self._metrics.errors.labels(route, error.code).inc()
-        if isinstance(error, ClientGone) or not status:
-            self._metrics.cancelled.labels(route).inc()
 
 
 def as_ours(error: Exception) -> AmostraError:

@@ -38,7 +38,7 @@ class Pending:
 
     async def results(self, request: Request) -> list[Any]:
         """Wait for all results. Raises the first error, ClientGone or DeadlineExceeded."""
-        everything = asyncio.gather(*self._ended)
+        everything = self._everything()
         gone = asyncio.ensure_future(_disconnected(request))
         waited: set[asyncio.Future] = {everything, gone}
         try:
@@ -54,7 +54,7 @@ class Pending:
 
     async def events(self, queue: asyncio.Queue) -> AsyncIterator[Any]:
         """What the jobs put into the queue, until all of them have ended. Raises as results() does."""
-        everything = asyncio.gather(*self._ended)
+        everything = self._everything()
         everything.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             async with asyncio.timeout(self._seconds):
@@ -65,12 +65,16 @@ class Pending:
             raise DeadlineExceeded(f"the answer did not end within {self._seconds:g} s: ask for less") from error
         finally:
             everything.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                everything.exception()
 
     def ended(self) -> list[Any]:
         """The results, where all jobs have ended well."""
         return [future.result() for future in self._ended]
+
+    def _everything(self) -> asyncio.Future:
+        everything = asyncio.gather(*self._ended)
+        # Where nobody waits for it any more, asyncio would complain that its error was never looked at.
+        everything.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return everything
 
     def _settler(self, future: asyncio.Future) -> Any:
         def settle(ticket: Ticket) -> None:
