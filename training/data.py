@@ -2,8 +2,8 @@
 
 A data root (`--data-root`, or AMOSTRA_DATA) is a folder with the sub-folders mnist, omniglot, tinyshakespeare, bsd400
 and set12. Without one, the hub's or the author's own address is used where there is one. Of each training set the last
-part is held out, never trained on: one half of it chooses the checkpoint, the other half calibrates scores. Test sets
-are for `evaluate` alone.
+part is held out, never trained on: half of it chooses the checkpoint, and scores are calibrated on the other half, or of
+images on all of it. Test sets are for `evaluate` alone.
 """
 
 from collections.abc import Iterator
@@ -169,7 +169,7 @@ def load(config: DataConfig, root: Path | None, seed: int = 0) -> Dataset:
         summary=DataSummary("image", shape, class_names=() if config.dataset == "bsd400" else DIGITS),
         train=Images(pixels[:first], labels[:first], config.crop, config.flips),
         validation=Images(pixels[first:middle], labels[first:middle]),
-        calibration=Images(pixels[middle:], labels[middle:]),
+        calibration=Images(pixels[first:], labels[first:]),  # all: of MNIST's two halves one is harder
     )
 
 

@@ -44,13 +44,10 @@ class GreySpline(nn.Module):
 
     def forward(self, x: Tensor, raw: Tensor) -> Tensor:
         """Grey levels x to standard normal z."""
-        level = _level(x)
-        share = self._log_share().exp()
-        position = (share.cumsum(0) - share)[level] - (share.cumsum(0) - share)[self.first_level][self.bin_of_level][
-            level
-        ]
-        position = position + share[level] * (x - level)  # in the bin, in [0, 1)
+        level, share = _level(x), self._log_share().exp()
         bin_, heights = self.bin_of_level[level], _bounded(raw).softmax(-1)
+        start = share.cumsum(0) - share  # of each level, (256,)
+        position = start[level] - start[self.first_level][bin_] + share[level] * (x - level)  # in the bin, in [0, 1)
         height = _pick(heights, bin_)
         below = _pick(heights @ self.below, bin_) + height * position
         above = _pick(heights @ self.below.T, bin_) + height * (1 - position)  # 1 - below, without its rounding
@@ -60,8 +57,8 @@ class GreySpline(nn.Module):
         """Standard normal z to grey levels, not rounded."""
         heights, is_low, tail = _bounded(raw).softmax(-1), z < 0, _normal_tail(z.abs())
         below, above = heights @ self.below, heights @ self.below.T  # of the bins on either side, (..., K)
-        side = is_low[..., None], tail[..., None]
-        beyond = torch.where(side[0], side[1] - below[..., 1:], above[..., :-1] - side[1])
+        low, mass = is_low[..., None], tail[..., None]
+        beyond = torch.where(low, mass - below[..., 1:], above[..., :-1] - mass)  # not negative: z is past that bin
         bin_ = (beyond >= 0).to(z.dtype).sum(-1).long()
         covered = (tail - torch.where(is_low, _pick(below, bin_), _pick(above, bin_))) / _pick(heights, bin_)
         position = torch.where(is_low, covered, 1 - covered).clamp(0.0, 1 - 1e-6)
@@ -69,11 +66,8 @@ class GreySpline(nn.Module):
         start = (share.cumsum(1) - share)[bin_]  # (..., widest bin)
         begun = (start <= position[..., None]) & self.is_in_bin[bin_]
         inner = begun.to(z.dtype).sum(-1).long() - 1
-        return (
-            self.first_level[bin_]
-            + inner
-            + ((position - _pick(start, inner)) / _pick(share[bin_], inner)).clamp(0.0, 1 - 1e-4)
-        )
+        fraction = (position - _pick(start, inner)) / _pick(share[bin_], inner)
+        return self.first_level[bin_] + inner + fraction.clamp(0.0, 1 - 1e-4)
 
     def fused(self) -> "GreySpline":
         """Itself, with the shares computed once; for export."""

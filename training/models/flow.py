@@ -29,8 +29,9 @@ HALF_LEVEL = 0.5 / (LEVELS - 1)
 class LogDensity(nn.Module):
     """The `log_density` graph: x = k/255, (B, 1, H, W) -> log_prob (B,) and its map, at the centre of the grey level.
 
-    x + (u - 1/2)/255 gives the dequantised density at k + u. The sum is a matrix product, which rounds alike in any
-    batch where a reduction does not.
+    x + (u - 1/2)/255 gives the dequantised density at k + u. The sums are matrix products, which round alike in any
+    batch where reductions do not: over each row of pixels, then over the rows, for summing all 784 in turn is off by up
+    to 5e-4 nats, and this by 2e-4.
     """
 
     def __init__(self, flow: CoarseToFine):
@@ -39,12 +40,13 @@ class LogDensity(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_prob_map = self.flow.log_prob_map(_grey(x))
-        ones = torch.ones(log_prob_map[0].numel(), 1, dtype=x.dtype)
-        return (log_prob_map.flatten(1) @ ones).squeeze(1), log_prob_map
+        height, width = log_prob_map.shape[2:]
+        of_rows = (log_prob_map @ torch.ones(width, 1, dtype=x.dtype)).flatten(1)  # (B, H)
+        return (of_rows @ torch.ones(height, 1, dtype=x.dtype)).squeeze(1), log_prob_map
 
 
 class Encode(nn.Module):
-    """The `encode` graph: x = k/255 -> z (B, D)."""
+    """The `encode` graph: x = k/255 -> z (B, D), at the centre of the grey level: sure pixels have z near 0."""
 
     def __init__(self, flow: CoarseToFine):
         super().__init__()
