@@ -65,7 +65,9 @@ class GPT(Family):
         return [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 1]
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        """Muon for the blocks' matrices, AdamW for embedding, head and gains."""
+        """Muon for the blocks' matrices, AdamW for embedding, head and gains; AdamW for all where Muon's rate is 0."""
+        if not settings.muon_learning_rate:
+            return super().optimizers(player, settings)
         matrices = self.matrices()
         chosen = {id(p) for p in matrices}
         rest = [p for p in self.parameters_of(player) if id(p) not in chosen]
