@@ -83,7 +83,7 @@ class Latent(_Strict):
     """The prior of `decode`'s z."""
 
     size: Annotated[int, Field(ge=1)]
-    prior: Literal["normal", "uniform"] = "normal"
+    prior: Literal["normal"] = "normal"
 
 
 class Text(_Strict):

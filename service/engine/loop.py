@@ -211,10 +211,12 @@ class Engine:
 
     def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
         """Resume a job and take its next call; this thread is the only one that holds it."""
-        call = None
+        call = lane = None
         if not ticket.cancelled:
             try:
                 call = step(value)
+                with self._changed:
+                    lane = self._lane(ticket.model, call)
             except StopIteration as stop:
                 self._end(ticket, result=stop.value)
                 return
@@ -223,10 +225,10 @@ class Engine:
                     log.exception("a job of model %s failed", ticket.model.id)
                     error = InternalError("the service failed on this request; its log has the reason")
                 self._end(ticket, error=error)
+                ticket.job.close()
                 return
         with self._changed:
-            if not ticket.cancelled and call is not None:
-                lane = self._lane(ticket.model, call)
+            if not ticket.cancelled and call is not None and lane is not None:
                 if ticket.lane is not None and ticket.lane != lane:
                     self._scheduler.discard(ticket, ticket.lane)
                 ticket.lane = lane
@@ -267,11 +269,12 @@ class Engine:
 
 def _run(runner: RowRunner | SequenceRunner, batch: Batch) -> tuple[list, int]:
     """Run a batch. Returns an answer or an exception for each piece, and the rows that were padding."""
-    if isinstance(runner, SequenceRunner):
-        return runner.run(batch), 0
     try:
-        return runner.run(batch)
+        return (runner.run(batch), 0) if isinstance(runner, SequenceRunner) else runner.run(batch)
     except Exception as error:  # whatever the runtime raises: find out whose rows it was
+        if isinstance(runner, SequenceRunner):  # it keeps the runtime's failures apart itself: this one is a bug
+            log.exception("the runner of %s failed", batch.lane.queue)
+            return [error] * len(batch.pieces), 0
         if len(batch.pieces) == 1:
             return [error], 0
         return [_run(runner, Batch(batch.lane, (piece,)))[0][0] for piece in batch.pieces], 0

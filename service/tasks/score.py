@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract import Capability
-from service.engine.job import Job, RowCall
+from service.engine.job import Arrays, Job, RowCall
 from service.errors import Invalid, ModelFailed
 from service.model import LoadedModel
 from service.tasks.tokens import encode
@@ -65,8 +65,17 @@ def score_texts(model: LoadedModel, rows: Sequence[np.ndarray]) -> Job:
             input_ids[row, : len(window)] = window
         lengths = np.array([len(window) for _, window in windows], np.int64)
         outputs = yield RowCall(Capability.LOG_DENSITY, {"input_ids": input_ids, "lengths": lengths})
-        np.add.at(total, [i for i, _ in windows], outputs["log_prob"].astype(np.float64))
+        np.add.at(total, [i for i, _ in windows], _sums(outputs))
     return _scores(model, total, np.array([len(ids) for ids in rows], np.float64))
+
+
+def _sums(outputs: Arrays) -> np.ndarray:
+    """The rows' log-probabilities (B,), float64, from their parts where the graph gives them.
+
+    A graph's own sum in float32 depends on the number of rows in its batch; the parts do not.
+    """
+    parts = outputs.get("log_prob_map")
+    return outputs["log_prob"].astype(np.float64) if parts is None else parts.astype(np.float64).sum(axis=-1)
 
 
 def tokenize(model: LoadedModel, texts: Sequence[str], max_characters: int) -> list[np.ndarray]:

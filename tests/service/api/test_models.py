@@ -1,0 +1,80 @@
+"""Routes of models: OpenAI's list, what each can do, and what was refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.service.api.client import Api
+from tests.toys import directories
+from tests.toys.broken import BROKEN
+from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER
+
+
+def test_the_list_is_openai_s_with_more(api: Api) -> None:
+    body = api.get("/v1/models").json()
+    assert body["object"] == "list"
+    by_id = {model["id"]: model for model in body["data"]}
+    assert set(by_id) == {GENERATOR, DENOISER, DENSITY, TABLE, WRITER}
+    for model in by_id.values():
+        assert (model["object"], model["owned_by"], model["version"]) == ("model", "amostra", "1")
+        assert (model["state"], model["problem"], model["family"]) == ("ready", None, "toy")
+        assert model["created"] > 1.7e9
+        assert set(model["providers"].values()) == {"CPUExecutionProvider"}
+    assert by_id[WRITER]["tasks"] == ["score", "complete"]
+    assert by_id[WRITER]["capabilities"] == ["log_density", "next_token"]
+    assert by_id[GENERATOR]["tasks"] == ["generate"]
+
+
+def test_one_model_with_its_manifest(api: Api) -> None:
+    for name in (GENERATOR, f"{GENERATOR}@1"):
+        body = api.get(f"/v1/models/{name}").json()
+        assert body["id"] == GENERATOR
+        assert body["manifest"]["name"] == GENERATOR
+        assert body["manifest"]["data"]["class_names"] == list("0123456789")
+        assert body["manifest"]["capabilities"]["decode"]["file"] == "decode.onnx"
+
+
+def test_a_model_that_is_not_there(api: Api) -> None:
+    for name in ("nobody", f"{GENERATOR}@7"):
+        answer = api.get(f"/v1/models/{name}")
+        assert answer.status_code == 404
+        assert answer.json()["error"]["param"] == "model"
+        assert name in answer.json()["detail"]
+
+
+def test_what_was_refused_is_listed_with_its_reason(make_api: Callable[..., Api], store: Path) -> None:
+    breakage = BROKEN["wrong hash"]
+    breakage.spoil(breakage.write(store, version="2"))
+    api = make_api()
+    assert len(api.get("/v1/models").json()["data"]) == 5
+    everything = api.get("/v1/models", params={"state": "all"}).json()["data"]
+    assert len(everything) == 6
+    refused = next(model for model in everything if model["version"] == "2")
+    assert (refused["id"], refused["state"], refused["tasks"]) == (GENERATOR, "refused", [])
+    for part in breakage.says:
+        assert part in refused["problem"]
+    one = api.get(f"/v1/models/{GENERATOR}@2").json()
+    assert (one["state"], one["manifest"]) == ("refused", None)
+    assert api.get(f"/v1/models/{GENERATOR}").json()["version"] == "1"
+
+
+def test_content_that_became_bad_is_told_while_the_former_serves(make_api: Callable[..., Api], store: Path) -> None:
+    api = make_api()
+    BROKEN["wrong hash"].spoil(store / GENERATOR / "1")
+    api.catalog.refresh()
+    api.catalog.refresh()
+    assert api.post("/v1/images/generations", json={}).status_code == 200
+    model = next(m for m in api.get("/v1/models").json()["data"] if m["id"] == GENERATOR)
+    assert model["state"] == "ready"
+    assert "expected sha256" in model["problem"]
+
+
+def test_a_model_that_is_dropped_in_serves(make_api: Callable[..., Api], store: Path) -> None:
+    api = make_api()
+    directories.write_generator(store, "newcomer", seed=9)
+    api.catalog.refresh()
+    api.catalog.refresh()
+    assert "newcomer" in {model["id"] for model in api.get("/v1/models").json()["data"]}
+    ask = {"seed": 1, "response_format": "npy"}
+    new = api.post("/v1/images/generations", json={"model": "newcomer", **ask})
+    assert new.status_code == 200
+    assert new.content != api.post("/v1/images/generations", json=ask).content

@@ -1,0 +1,134 @@
+"""Route of scores: images, vectors and text, each with its log-density and how unusual that is."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.service.api.client import Api, b64, npy, png
+from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, TABLE, WRITER, normal_images
+from tests.toys.graphs import gaussian_log_prob
+
+SCORE = "/v1/score"
+
+
+def on_levels(count: int, seed: int = 3) -> np.ndarray:
+    """Normal images as a PNG holds them. (count, 1, 8, 8)."""
+    return (np.rint(normal_images(count, seed) * 255) / 255).astype(np.float32)
+
+
+def every_way_to_send(images: np.ndarray, **fields: Any) -> dict[str, dict[str, Any]]:
+    parts = [("image", (f"{i}.png", png(image), "image/png")) for i, image in enumerate(images)]
+    form = {name: str(value) for name, value in fields.items()}
+    raw = {"content-type": "application/x-npy"}
+    return {
+        "npy": {"content": npy(images), "params": fields, "headers": raw},
+        "multipart": {"files": parts, "data": form},
+        "multipart, fields in the query": {"files": parts, "params": fields},
+        "json base64": {"json": {"image": [b64(png(image)) for image in images], **fields}},
+        "json numbers": {"json": {"inputs": images.tolist(), **fields}},
+        "json numbers without channels": {"json": {"inputs": images[:, 0].tolist(), **fields}},
+    }
+
+
+class TestImages:
+    def test_what_is_answered(self, api: Api) -> None:
+        images = on_levels(3)
+        body = api.post(SCORE, json={"inputs": images.tolist(), "alpha": 0.1}).json()
+        assert {k: v for k, v in body.items() if k != "data"} == {
+            "object": "list",
+            "model": DENSITY,
+            "alpha": 0.1,
+            "density": "exact",
+            "calibration": {
+                "size": 499,
+                "statistic": "log_prob",
+                "data": "toy, held out",
+                "smallest_p_value": pytest.approx(1 / 500),
+            },
+        }
+        expected = gaussian_log_prob(images)
+        for i, item in enumerate(body["data"]):
+            assert set(item) == {"index", "log_prob", "bits_per_dim", "p_value", "is_anomaly"}
+            assert item["index"] == i
+            assert item["log_prob"] == pytest.approx(expected[i], abs=1e-3)
+            assert item["bits_per_dim"] == pytest.approx(-expected[i] / 64 / math.log(2), abs=1e-4)
+            assert item["is_anomaly"] == (item["p_value"] <= 0.1)
+
+    def test_every_way_to_send_gives_the_same(self, api: Api) -> None:
+        images = on_levels(4)
+        answers = {way: api.post(SCORE, **request).json() for way, request in every_way_to_send(images).items()}
+        assert len(answers["npy"]["data"]) == 4
+        for way, answer in answers.items():
+            assert answer == answers["npy"], way
+
+    def test_a_picture_as_the_body(self, api: Api) -> None:
+        image = on_levels(1)[0]
+        raw = api.post(SCORE, content=png(image), headers={"content-type": "image/png"}).json()
+        assert raw == api.post(SCORE, json={"inputs": image.tolist()}).json()
+
+    def test_normal_images_pass_and_strange_ones_are_flagged(self, api: Api) -> None:
+        normal = api.post(SCORE, json={"inputs": normal_images(100, seed=8).tolist()}).json()
+        assert normal["alpha"] == 0.05
+        assert sum(item["is_anomaly"] for item in normal["data"]) <= 15
+        strange = api.post(SCORE, json={"inputs": np.zeros((1, 8, 8)).tolist()}).json()["data"][0]
+        assert strange["is_anomaly"]
+        assert strange["p_value"] == pytest.approx(1 / 500)
+
+    @pytest.mark.parametrize("way", ["npy", "multipart", "multipart, fields in the query", "json numbers"])
+    def test_alpha_decides_what_an_anomaly_is(self, api: Api, way: str) -> None:
+        images = on_levels(20)
+        for alpha in (0.01, 0.5, 0.99):
+            body = api.post(SCORE, **every_way_to_send(images, alpha=alpha)[way]).json()
+            assert body["alpha"] == alpha
+            assert [i["is_anomaly"] for i in body["data"]] == [i["p_value"] <= alpha for i in body["data"]]
+
+    def test_an_item_does_not_depend_on_the_others(self, api: Api) -> None:
+        images = on_levels(40)
+        together = api.post(SCORE, json={"inputs": images.tolist()}).json()["data"]
+        for i in (0, 17, 39):
+            (alone,) = api.post(SCORE, json={"inputs": images[i].tolist()}).json()["data"]
+            assert alone == {**together[i], "index": 0}
+
+
+class TestVectors:
+    def test_rows(self, api: Api) -> None:
+        rows = np.random.default_rng(0).normal(0.5, 0.1, (5, 3)).astype(np.float32)
+        body = api.post(SCORE, json={"model": TABLE, "inputs": rows.tolist()}).json()
+        assert body["calibration"] is None
+        assert [item["log_prob"] for item in body["data"]] == pytest.approx(gaussian_log_prob(rows).tolist(), abs=1e-4)
+        assert all(item["p_value"] is item["is_anomaly"] is None for item in body["data"])
+
+    def test_a_single_row_needs_no_list_around_it(self, api: Api) -> None:
+        one = api.post(SCORE, json={"model": TABLE, "inputs": [0.1, 0.2, 0.3]}).json()
+        assert one == api.post(SCORE, json={"model": TABLE, "inputs": [[0.1, 0.2, 0.3]]}).json()
+        assert len(one["data"]) == 1
+
+
+class TestText:
+    def test_text_goes_to_the_default_writer(self, api: Api) -> None:
+        body = api.post(SCORE, json={"input": "To be, or not"}).json()
+        assert (body["model"], body["density"]) == (WRITER, "exact")
+        assert body["calibration"]["statistic"] == "log_prob_per_token"
+        (item,) = body["data"]
+        assert item["tokens"] == 13
+        assert item["perplexity"] == pytest.approx(math.exp(-item["log_prob"] / 13))
+        assert item["bits_per_dim"] == pytest.approx(-item["log_prob"] / 13 / math.log(2))
+        assert 0 < item["p_value"] <= 1
+
+    def test_several_texts(self, api: Api) -> None:
+        texts = ["To be", "or not", "x" * 100, "a"]
+        body = api.post(SCORE, json={"model": WRITER, "input": texts}).json()
+        assert [item["tokens"] for item in body["data"]] == [5, 6, 100, 1]
+        for i, text in enumerate(texts):
+            (alone,) = api.post(SCORE, json={"input": text}).json()["data"]
+            assert alone == {**body["data"][i], "index": 0}
+
+    def test_a_text_adds_up_character_by_character(self, api: Api) -> None:
+        text = "".join(np.random.default_rng(0).choice(list(CHARACTERS), CONTEXT))
+        beginnings = [text[: i + 1] for i in range(CONTEXT)]
+        scores = [item["log_prob"] for item in api.post(SCORE, json={"input": beginnings}).json()["data"]]
+        echoed = api.post("/v1/completions", json={"prompt": text[:-1], "echo": True, "logprobs": 0, "max_tokens": 0})
+        steps = echoed.json()["choices"][0]["logprobs"]["token_logprobs"]
+        assert np.diff(scores, prepend=0)[:-1].tolist() == pytest.approx(steps, abs=1e-3)

@@ -1,0 +1,175 @@
+"""The runner of rows: padding, buckets, and answers that do not depend on the company a row keeps."""
+
+import threading
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from contract import Capability
+from service.engine.job import Arrays, RowCall
+from service.engine.rows import BUCKETS, RowRunner, bucket
+from service.engine.scheduler import Batch, Lane, Piece, Work
+from tests.toys import graphs
+
+LANE = Lane("model", "shape", 64)
+
+
+def session_of(parts: graphs.Parts) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(parts[0].SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def decoder() -> ort.InferenceSession:
+    return session_of(graphs.decode())
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> ort.InferenceSession:
+    return session_of(graphs.reconstruct())
+
+
+def batch_of(*calls: Arrays) -> Batch:
+    works = [Work(i, RowCall(Capability.DECODE, call), LANE) for i, call in enumerate(calls)]
+    return Batch(LANE, tuple(Piece(work, 0, work.call.size) for work in works))
+
+
+def latents(rng: np.random.Generator, rows: int) -> Arrays:
+    return {"z": rng.normal(size=(rows, 4)).astype(np.float32), "label": rng.integers(0, 10, rows)}
+
+
+def images(rng: np.random.Generator, rows: int) -> Arrays:
+    sigma = rng.choice([-1, 0.05, 0.2], rows).astype(np.float32)
+    return {"x": rng.normal(size=(rows, 1, 6, 10)).astype(np.float32), "sigma": sigma}
+
+
+def test_a_bucket_is_the_smallest_that_holds_the_rows() -> None:
+    for rows in range(1, 300):
+        size = bucket(rows)
+        assert size >= rows
+        assert size in BUCKETS or (rows > BUCKETS[-1] and size == rows)
+        assert size == rows or not any(rows <= b < size for b in BUCKETS)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5, 16, 33])
+def test_padding_is_counted_and_cut_off(denoiser: ort.InferenceSession, rows: int) -> None:
+    (answer,), padding = RowRunner(denoiser, "cpu").run(batch_of(images(np.random.default_rng(0), rows)))
+    assert answer["x_hat"].shape == (rows, 1, 6, 10)
+    assert padding == bucket(rows) - rows
+
+
+def test_a_runner_of_one_size_fills_it(decoder: ort.InferenceSession) -> None:
+    runner = RowRunner(decoder, "cpu", buckets=(16,))
+    assert runner.max_rows == 16
+    for rows in (1, 7, 16):
+        (answer,), padding = runner.run(batch_of(latents(np.random.default_rng(0), rows)))
+        assert (len(answer["x"]), padding) == (rows, 16 - rows)
+
+
+def test_the_answer_is_the_graph_s(decoder: ort.InferenceSession) -> None:
+    feed = latents(np.random.default_rng(0), 5)
+    (answer,), _ = RowRunner(decoder, "cpu").run(batch_of(feed))
+    (expected,) = decoder.run(None, feed)
+    assert np.allclose(answer["x"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("graph", "make", "sizes"),
+    [("decoder", latents, BUCKETS[1:]), ("denoiser", images, BUCKETS), ("decoder", latents, (16,))],
+)
+def test_a_row_is_bit_identical_alone_and_in_any_company(
+    request: pytest.FixtureRequest, graph: str, make, sizes: tuple[int, ...]
+) -> None:
+    runner = RowRunner(request.getfixturevalue(graph), "cpu", sizes)
+    rng = np.random.default_rng(1)
+    everything = make(rng, 48)
+    output = "x" if graph == "decoder" else "x_hat"
+
+    def rows(at: np.ndarray) -> Arrays:
+        return {name: array[at] for name, array in everything.items()}
+
+    alone = np.concatenate([runner.run(batch_of(rows(np.array([i]))))[0][0][output] for i in range(48)])
+    for _ in range(25):
+        count = int(rng.integers(1, min(48, runner.max_rows) + 1))
+        chosen = rng.permutation(48)[:count]
+        cuts = np.sort(rng.integers(0, count, min(3, count - 1)))
+        parts = [part for part in np.split(chosen, cuts) if len(part)]
+        answers, _ = runner.run(batch_of(*(rows(part) for part in parts)))
+        for part, answer in zip(parts, answers, strict=True):
+            assert answer[output].tobytes() == alone[part].tobytes()
+
+
+def test_a_piece_is_the_rows_that_it_names(decoder: ort.InferenceSession) -> None:
+    runner = RowRunner(decoder, "cpu", buckets=(16,))
+    call = RowCall(Capability.DECODE, latents(np.random.default_rng(0), 10))
+    work = Work("a", call, LANE)
+    (whole,), _ = runner.run(Batch(LANE, (Piece(work, 0, 10),)))
+    (middle, end), _ = runner.run(Batch(LANE, (Piece(work, 3, 7), Piece(work, 7, 10))))
+    assert np.array_equal(middle["x"], whole["x"][3:7])
+    assert np.array_equal(end["x"], whole["x"][7:])
+
+
+def test_an_answer_is_not_overwritten_by_the_next_batch(decoder: ort.InferenceSession) -> None:
+    runner, rng = RowRunner(decoder, "cpu"), np.random.default_rng(0)
+    kept = []
+    for _ in range(4):
+        (answer,), _ = runner.run(batch_of(latents(rng, 4)))
+        kept.append((answer["x"], answer["x"].copy()))
+    for answer, copy in kept:
+        assert np.array_equal(answer, copy)
+    assert not np.array_equal(kept[0][0], kept[1][0])
+
+
+def test_shapes_that_alternate_do_not_disturb_each_other(denoiser: ort.InferenceSession) -> None:
+    runner, rng = RowRunner(denoiser, "cpu"), np.random.default_rng(0)
+    shapes = [(1, 4, 4), (1, 4, 6), (1, 16, 2)] + [(1, 2 * i, 2) for i in range(1, 60)]
+    calls = [{"x": rng.random((2, *s)).astype(np.float32), "sigma": np.float32([0.1, -1])} for s in shapes]
+    first = [runner.run(batch_of(call))[0][0]["x_hat"] for call in calls]
+    again = [runner.run(batch_of(call))[0][0]["x_hat"] for call in calls]
+    for a, b, call in zip(first, again, calls, strict=True):
+        assert a.shape == call["x"].shape
+        assert np.array_equal(a, b)
+
+
+def test_threads_do_not_share_memory(decoder: ort.InferenceSession) -> None:
+    runner = RowRunner(decoder, "cpu", buckets=(16,))
+    calls = [latents(np.random.default_rng(seed), 16) for seed in range(4)]
+    expected = [runner.run(batch_of(call))[0][0]["x"] for call in calls]
+    wrong: list[int] = []
+
+    def work(which: int) -> None:
+        for _ in range(100):
+            (answer,), _ = runner.run(batch_of(calls[which]))
+            if not np.array_equal(answer["x"], expected[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_failed_batch_leaves_the_runner_sound(denoiser: ort.InferenceSession) -> None:
+    """The toy denoiser fails on odd sides."""
+    runner, rng = RowRunner(denoiser, "cpu"), np.random.default_rng(0)
+    good = images(rng, 3)
+    (before,), _ = runner.run(batch_of(good))
+    odd = {"x": np.zeros((3, 1, 5, 7), np.float32), "sigma": np.zeros(3, np.float32)}
+    for _ in range(2):
+        with pytest.raises(Exception, match="block"):
+            runner.run(batch_of(odd))
+    (after,), _ = runner.run(batch_of(good))
+    assert np.array_equal(before["x_hat"], after["x_hat"])
+
+
+def test_inputs_of_another_dtype_or_layout_are_taken(decoder: ort.InferenceSession) -> None:
+    runner, rng = RowRunner(decoder, "cpu", buckets=(16,)), np.random.default_rng(0)
+    feed = latents(rng, 4)
+    (expected,), _ = runner.run(batch_of(feed))
+    other = {"z": np.asfortranarray(feed["z"].astype(np.float64)), "label": feed["label"].astype(np.int32)}
+    (answer,), _ = runner.run(batch_of(other))
+    assert np.array_equal(answer["x"], expected["x"])

@@ -1,0 +1,203 @@
+"""Score: log-densities are the graph's, p-values keep their promise, long texts add up."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from contract import Capability
+from service.engine.job import Call, RowCall
+from service.errors import Invalid, ModelFailed
+from service.model import LoadedModel
+from service.tasks.score import p_values, score_samples, score_texts, tokenize
+from tests.service.tasks.drive import drive, on
+from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, START, TABLE, WRITER, normal_images
+from tests.toys.graphs import gaussian_log_prob
+
+
+class TestPValues:
+    def test_formula(self) -> None:
+        calibration = np.array([1.0, 2.0, 2.0, 3.0])
+        scores = np.array([0.0, 1.0, 1.5, 2.0, 3.0, 9.0])
+        assert (p_values(scores, calibration) * 5).tolist() == pytest.approx([1, 2, 2, 4, 5, 5])
+
+    def test_is_what_counting_says(self) -> None:
+        rng = np.random.default_rng(0)
+        calibration = np.sort(rng.integers(0, 20, 99).astype(float))
+        scores = rng.integers(-2, 23, 200).astype(float)
+        counted = [(1 + sum(c <= s for c in calibration)) / 100 for s in scores]
+        assert p_values(scores, calibration).tolist() == pytest.approx(counted)
+
+    def test_never_zero_and_never_above_one(self) -> None:
+        p = p_values(np.array([-1e30, 1e30]), np.zeros(9))
+        assert p.tolist() == [0.1, 1.0]
+
+    @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+    def test_false_alarms_are_as_rare_as_promised(self, alpha: float) -> None:
+        """Over many calibration sets, an item drawn like them is flagged with probability alpha at most."""
+        rng = np.random.default_rng(1)
+        size, rounds, items = 199, 400, 50
+        flagged = 0
+        for _ in range(rounds):
+            calibration = np.sort(rng.standard_t(3, size))
+            flagged += int((p_values(rng.standard_t(3, items), calibration) <= alpha).sum())
+        share = flagged / (rounds * items)
+        spread = math.sqrt(alpha * (1 - alpha) / rounds / items) + alpha / math.sqrt(rounds * size * alpha)
+        assert alpha - 1 / (size + 1) - 4 * spread < share < alpha + 4 * spread
+
+    def test_uniform_for_items_like_the_calibration(self) -> None:
+        rng = np.random.default_rng(2)
+        draws = np.array([p_values(rng.normal(size=1), np.sort(rng.normal(size=19)))[0] for _ in range(4000)])
+        counts = np.bincount(np.rint(draws * 20).astype(int), minlength=21)[1:]
+        chi_square = ((counts - 200) ** 2 / 200).sum()
+        assert chi_square < 43.8  # 0.1% of the time by chance, 19 degrees of freedom
+
+
+class TestSamples:
+    def test_images(self, models: dict[str, LoadedModel]) -> None:
+        images = normal_images(20, seed=9)
+        scores = drive(score_samples(models[DENSITY], images), on(models[DENSITY]))
+        expected = gaussian_log_prob(images)
+        assert scores.log_prob == pytest.approx(expected, abs=1e-3)
+        assert scores.bits_per_dim == pytest.approx(-expected / 64 / math.log(2), abs=1e-5)
+        assert scores.p_value == pytest.approx(p_values(expected, models[DENSITY].calibration), abs=0.003)
+
+    def test_normal_images_are_normal_and_others_are_not(self, models: dict[str, LoadedModel]) -> None:
+        model = models[DENSITY]
+        normal = drive(score_samples(model, normal_images(400, seed=5)), on(model)).p_value
+        strange = drive(score_samples(model, np.zeros((3, 1, 8, 8), np.float32)), on(model)).p_value
+        assert 0.02 < (normal <= 0.05).mean() < 0.09
+        assert strange.tolist() == [1 / 500] * 3
+
+    def test_vectors_without_calibration_have_no_p_value(self, models: dict[str, LoadedModel]) -> None:
+        rows = np.random.default_rng(0).normal(0.5, 0.1, (7, 3)).astype(np.float32)
+        scores = drive(score_samples(models[TABLE], rows), on(models[TABLE]))
+        assert scores.log_prob == pytest.approx(gaussian_log_prob(rows), abs=1e-4)
+        assert scores.p_value is None
+        assert scores.dimensions.tolist() == [3] * 7
+
+    def test_a_log_probability_that_is_no_number_is_not_sent(self, models: dict[str, LoadedModel]) -> None:
+        def answer(call: Call) -> dict[str, np.ndarray]:
+            return {"log_prob": np.array([0.0, np.nan], np.float32)}
+
+        with pytest.raises(ModelFailed, match="item 1"):
+            drive(score_samples(models[TABLE], np.zeros((2, 3), np.float32)), answer)
+
+
+@pytest.fixture
+def writer(models: dict[str, LoadedModel]) -> LoadedModel:
+    return models[WRITER]
+
+
+def random_text(length: int, seed: int = 0) -> str:
+    return "".join(np.random.default_rng(seed).choice(list(CHARACTERS), length))
+
+
+def token_by_token(model: LoadedModel, ids: np.ndarray) -> float:
+    """Each token's log-probability by a call of its own, in windows of the context."""
+    answer = on(model)
+    sequence = [START, *ids.tolist()]
+    total = 0.0
+    for at in range(1, len(sequence)):
+        start = (at - 1) // CONTEXT * CONTEXT
+        row = np.array([sequence[start : at + 1]])
+        call = RowCall(Capability.LOG_DENSITY, {"input_ids": row, "lengths": np.array([row.shape[1]])})
+        total += float(answer(call)["log_prob_map"][0, -1])
+    return total
+
+
+class TestTexts:
+    @pytest.mark.parametrize("length", [1, 2, CONTEXT - 1, CONTEXT, CONTEXT + 1, 2 * CONTEXT, 3 * CONTEXT + 5])
+    def test_windows_add_up_to_the_sum_over_tokens(self, writer: LoadedModel, length: int) -> None:
+        rows = tokenize(writer, [random_text(length, seed=length)], 10_000)
+        scores = drive(score_texts(writer, rows), on(writer))
+        assert scores.log_prob[0] == pytest.approx(token_by_token(writer, rows[0]), abs=1e-3)
+        assert scores.dimensions.tolist() == [length]
+
+    def test_texts_of_many_lengths_keep_their_order(self, writer: LoadedModel) -> None:
+        lengths = [40, 1, 7, 33, 2, 100, 7]
+        rows = tokenize(writer, [random_text(n, seed=i) for i, n in enumerate(lengths)], 10_000)
+        together = drive(score_texts(writer, rows), on(writer))
+        assert together.dimensions.tolist() == lengths
+        for i, row in enumerate(rows):
+            alone = drive(score_texts(writer, [row]), on(writer))
+            assert alone.log_prob[0] == together.log_prob[i]
+            assert alone.p_value[0] == together.p_value[i]
+
+    def test_the_p_value_is_that_of_the_mean_over_tokens(self, writer: LoadedModel) -> None:
+        rows = tokenize(writer, [random_text(50)], 10_000)
+        scores = drive(score_texts(writer, rows), on(writer))
+        assert scores.p_value == pytest.approx(p_values(scores.log_prob / 50, writer.calibration))
+
+    def test_the_probabilities_of_all_texts_of_a_length_add_up_to_one(self, writer: LoadedModel) -> None:
+        pairs = [a + b for a in CHARACTERS for b in CHARACTERS]
+        log_prob = drive(score_texts(writer, tokenize(writer, pairs, 10)), on(writer)).log_prob
+        assert np.exp(log_prob).sum() == pytest.approx(1, abs=1e-4)
+
+    def test_parts_are_summed_here_where_the_graph_gives_them(self, writer: LoadedModel) -> None:
+        """A graph's own sum depends on the number of rows in its batch, by the last bits."""
+        rows = tokenize(writer, ["To be, or not", "to be"], 100)
+        answer = on(writer)
+
+        def rounded(call: Call) -> dict[str, np.ndarray]:
+            outputs = answer(call)
+            return {**outputs, "log_prob": outputs["log_prob"] + 1e-3}
+
+        exact = drive(score_texts(writer, rows), answer).log_prob
+        assert np.array_equal(drive(score_texts(writer, rows), rounded).log_prob, exact)
+
+        def without_parts(call: Call) -> dict[str, np.ndarray]:
+            return {"log_prob": answer(call)["log_prob"]}
+
+        assert drive(score_texts(writer, rows), without_parts).log_prob == pytest.approx(exact, abs=1e-4)
+
+    def test_rows_come_in_few_widths(self, writer: LoadedModel) -> None:
+        rows = tokenize(writer, [random_text(n) for n in range(1, 3 * CONTEXT)], 10_000)
+        widths = set()
+
+        def answer(call: Call) -> dict[str, np.ndarray]:
+            assert isinstance(call, RowCall)
+            assert call.inputs["input_ids"].shape[1] <= CONTEXT + 1
+            assert (call.inputs["lengths"] >= 2).all()
+            widths.add(call.inputs["input_ids"].shape[1])
+            return {"log_prob": np.zeros(call.size, np.float32)}
+
+        drive(score_texts(writer, rows), answer)
+        assert len(widths) <= 4
+
+
+class TestTokenize:
+    def test_ids_are_the_tokenizer_s(self, writer: LoadedModel) -> None:
+        (ids,) = tokenize(writer, ["To be"], 100)
+        assert "".join(CHARACTERS[i] for i in ids) == "To be"
+
+    @pytest.mark.parametrize(
+        ("texts", "field", "says"),
+        [
+            ([""], "input", "empty text"),
+            (["ab", ""], "input[1]", "empty text"),
+            (["a" * 11], "input", "11 characters, the limit is 10"),
+            (["ab§cd"], "input", "'§' at position 2"),
+            (["ab", "🙂"], "input[1]", "'🙂' at position 0"),
+            (["a<unk>b"], "input", "'<' at position 1"),
+        ],
+    )
+    def test_what_cannot_be_scored_is_refused_by_place(
+        self, writer: LoadedModel, texts: list[str], field: str, says: str
+    ) -> None:
+        with pytest.raises(Invalid) as caught:
+            tokenize(writer, texts, 10)
+        assert caught.value.field == field
+        assert says in caught.value.detail
+
+
+def test_calibration_of_whole_items_is_not_divided(writer: LoadedModel) -> None:
+    calibration = writer.manifest.calibration
+    assert calibration is not None
+    per_item = writer.manifest.model_copy(
+        update={"calibration": calibration.model_copy(update={"statistic": "log_prob"})}
+    )
+    model = replace(writer, manifest=per_item)
+    rows = tokenize(model, [random_text(50)], 100)
+    assert drive(score_texts(model, rows), on(model)).p_value.tolist() == [1 / 200]

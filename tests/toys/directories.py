@@ -1,0 +1,166 @@
+"""Model directories of toy models: graph, manifest with hashes, and what else the contract asks for.
+
+store/<name>/<version>/manifest.json, *.onnx, tokenizer.json, calibration.npy
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Regex, Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+
+from contract import Capability, Manifest, write_manifest
+from contract.manifest import Agreement, Calibration, Data, FileRef, Graph, Latent, Text
+from tests.toys import graphs
+
+CHARACTERS = "\n !',.?abcdefghijklmnopqrstuvwxyzABEHIJLMORTU:"
+START = CHARACTERS.index("\n")
+CONTEXT = 32
+DIGITS = tuple("0123456789")
+GENERATOR, DENOISER, DENSITY, WRITER, TABLE = (
+    "mnist-gan",
+    "photo-denoiser",
+    "mnist-flow",
+    "shakespeare-gpt",
+    "toy-table",
+)
+"""The service's default models go by the names of the real ones, so that its defaults resolve."""
+
+EXACT = Agreement(max_abs_diff=0.0, tolerance=0.0, batch_sizes=(1, 2, 4))
+"""Says that rows do not depend on their batch, so that the service may use batches of any size."""
+
+
+def reference(directory: Path, name: str) -> FileRef:
+    """The file with the hash that it has now."""
+    return FileRef(file=name, sha256=hashlib.sha256((directory / name).read_bytes()).hexdigest())
+
+
+def write_model(
+    store: Path,
+    name: str,
+    parts: Mapping[Capability, graphs.Parts],
+    version: str = "1",
+    density: str | None = None,
+    invariant: bool = False,
+    **fields: Any,
+) -> Path:
+    """Write `<store>/<name>/<version>/`; files that are already there can be named in `fields`."""
+    directory = store / name / version
+    directory.mkdir(parents=True, exist_ok=True)
+    capabilities = {}
+    for capability, (proto, inputs, outputs) in parts.items():
+        file = f"{capability}.onnx"
+        (directory / file).write_bytes(proto.SerializeToString())
+        capabilities[capability] = Graph(
+            **reference(directory, file).model_dump(),
+            inputs=inputs,
+            outputs=outputs,
+            batch_invariance=EXACT if invariant else None,
+            density=density if capability is Capability.LOG_DENSITY else None,
+        )
+    manifest = Manifest(
+        name=name,
+        version=version,
+        family=fields.pop("family", "toy"),
+        description=fields.pop("description", f"A toy called {name}."),
+        licence="Apache-2.0",
+        capabilities=capabilities,
+        **fields,
+    )
+    write_manifest(directory, manifest)
+    return directory
+
+
+def write_generator(store: Path, name: str = GENERATOR, version: str = "1", seed: int = 0) -> Path:
+    """Draws 8 × 8 images of ten classes; its rows are not known to be independent of their batch."""
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0), class_names=DIGITS)
+    parts = {Capability.DECODE: graphs.decode(seed=seed)}
+    return write_model(store, name, parts, version, data=data, latent=Latent(size=4))
+
+
+def write_denoiser(store: Path, name: str = DENOISER, version: str = "1") -> Path:
+    """Blurs images whose sides are multiples of 2."""
+    data = Data(kind="image", dataset="toy", shape=(1, None, None), value_range=(0.0, 1.0), side_multiple=2)
+    parts = {Capability.RECONSTRUCT: graphs.reconstruct()}
+    return write_model(store, name, parts, version, data=data, invariant=True, sigma_range=(0.0, 55 / 255))
+
+
+def write_calibration(directory: Path, scores: np.ndarray, statistic: str) -> Calibration:
+    """Store held-out scores."""
+    directory.mkdir(parents=True, exist_ok=True)
+    np.save(directory / "calibration.npy", np.sort(scores.astype(np.float64)))
+    ref = reference(directory, "calibration.npy")
+    return Calibration(scores=ref, size=len(scores), statistic=statistic, data="toy, held out")
+
+
+def normal_images(count: int, seed: int) -> np.ndarray:
+    """Images that the toy density calls normal. Returns (count, 1, 8, 8) float32."""
+    noise = np.random.default_rng(seed).normal(graphs.GAUSSIAN_MEAN, graphs.GAUSSIAN_STD, (count, 1, 8, 8))
+    return noise.clip(0, 1).astype(np.float32)
+
+
+def write_density(store: Path, name: str = DENSITY, version: str = "1", calibrated: bool = True) -> Path:
+    """The log-density of 8 × 8 images under independent normal pixels."""
+    directory = store / name / version
+    scores = graphs.gaussian_log_prob(normal_images(499, seed=1))
+    calibration = write_calibration(directory, scores, "log_prob") if calibrated else None
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
+    parts = {Capability.LOG_DENSITY: graphs.gaussian((1, 8, 8))}
+    return write_model(store, name, parts, version, density="exact", data=data, calibration=calibration)
+
+
+def write_table(store: Path, name: str = TABLE, version: str = "1") -> Path:
+    """The log-density of rows of three numbers, without calibration."""
+    data = Data(kind="vector", dataset="toy", shape=(3,), column_names=("a", "b", "c"))
+    parts = {Capability.LOG_DENSITY: graphs.gaussian((3,))}
+    return write_model(store, name, parts, version, density="exact", data=data)
+
+
+def character_tokenizer() -> Tokenizer:
+    """One token for each character; what is unknown gets the id that follows the last one's."""
+    vocabulary = {token: i for i, token in enumerate([*CHARACTERS, "<unk>"])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.decoder = Fuse()
+    return tokenizer
+
+
+def write_writer(store: Path, name: str = WRITER, version: str = "1") -> Path:
+    """A random language model over characters, with the log-density of its texts."""
+    directory = store / name / version
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "tokenizer.json").write_text(character_tokenizer().to_str(), encoding="utf-8")
+    language = graphs.Language(len(CHARACTERS), CONTEXT)
+    scores = np.random.default_rng(2).normal(-3.8, 0.3, 199)
+    text = Text(
+        tokenizer=reference(directory, "tokenizer.json"),
+        vocabulary=len(CHARACTERS),
+        start_token=START,
+        context=CONTEXT,
+    )
+    parts = {
+        Capability.NEXT_TOKEN: graphs.next_token(language),
+        Capability.LOG_DENSITY: graphs.text_log_density(language),
+    }
+    return write_model(
+        store,
+        name,
+        parts,
+        version,
+        density="exact",
+        data=Data(kind="text", dataset="toy"),
+        text=text,
+        calibration=write_calibration(directory, scores, "log_prob_per_token"),
+    )
+
+
+def write_store(store: Path) -> Path:
+    """All toys: the four default models and the table."""
+    for write in (write_generator, write_denoiser, write_density, write_writer, write_table):
+        write(store)
+    return store

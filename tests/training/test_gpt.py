@@ -1,0 +1,102 @@
+"""The cached graph against the plain torch model, in the three ways that a server calls it."""
+
+import numpy as np
+import pytest
+import torch
+
+from contract import Capability
+from training.graphs import open_session, to_onnx
+
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+
+
+class Cached:
+    """The exported next_token graph with one shared cache for `rows` rows."""
+
+    def __init__(self, gpt, path, rows):
+        self.session = open_session(path, threads=1)
+        self.cache = {
+            i.name: np.zeros((rows, *i.shape[1:2], gpt.config.context, *i.shape[3:]), np.float32)
+            for i in self.session.get_inputs()
+            if i.name.startswith("past")
+        }
+        self.outputs = [o.name for o in self.session.get_outputs()]
+
+    def step(self, input_ids, totals):
+        """Logits (B, V); `totals` are the rows' tokens after this call."""
+        binding = self.session.io_binding()
+        small = {
+            "input_ids": np.asarray(input_ids, np.int64),
+            "seqlens_k": np.asarray(totals, np.int32) - 1,
+            "total_sequence_length": np.asarray(max(totals), np.int32),
+        }
+        for name, value in small.items():
+            binding.bind_cpu_input(name, value)
+        for name, buffer in self.cache.items():
+            shared = buffer[: len(totals)]
+            binding.bind_cpu_input(name, shared)
+            present = name.replace("past_key_values", "present")
+            binding.bind_output(present, "cpu", 0, np.float32, shared.shape, shared.ctypes.data)
+        binding.bind_output("logits")
+        self.session.run_with_iobinding(binding)
+        return binding.get_outputs()[-1].numpy()
+
+
+@pytest.fixture(scope="module")
+def graph_path(tiny_gpt, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gpt") / "next_token.onnx"
+    to_onnx(next(g for g in tiny_gpt.graphs() if g.capability is Capability.NEXT_TOKEN), path)
+    return path
+
+
+def reference(gpt, row):
+    """Logits after the whole row, without a cache."""
+    with torch.no_grad():
+        return gpt(torch.tensor(row)[None])[0, -1].numpy()
+
+
+@pytest.fixture
+def rows(tiny_gpt):
+    generator = np.random.default_rng(0)
+    return [generator.integers(tiny_gpt.data.vocabulary, size=20).tolist() for _ in range(3)]
+
+
+def test_ragged_prefill_and_decode(tiny_gpt, graph_path, rows):
+    cached = Cached(tiny_gpt, graph_path, 3)
+    lengths = [5, 2, 7]
+    padded = [row[:n] + [0] * (max(lengths) - n) for row, n in zip(rows, lengths, strict=True)]
+    logits = cached.step(padded, lengths)
+    for step in range(6):
+        expected = np.stack([reference(tiny_gpt, row[: n + step]) for row, n in zip(rows, lengths, strict=True)])
+        np.testing.assert_allclose(logits, expected, **TOLERANCE)
+        logits = cached.step(
+            [[row[n + step]] for row, n in zip(rows, lengths, strict=True)], [n + step + 1 for n in lengths]
+        )
+
+
+def test_a_prompt_in_chunks(tiny_gpt, graph_path, rows):
+    cached = Cached(tiny_gpt, graph_path, 1)
+    for first, last in [(0, 7), (7, 8), (8, 15), (15, 20)]:
+        logits = cached.step([rows[0][first:last]], [last])
+        np.testing.assert_allclose(logits[0], reference(tiny_gpt, rows[0][:last]), **TOLERANCE)
+
+
+def test_a_reused_slot_does_not_remember(tiny_gpt, graph_path, rows):
+    cached = Cached(tiny_gpt, graph_path, 1)
+    fresh = cached.step([rows[0][:6]], [6])
+    cached.step([rows[1]], [20])
+    assert np.array_equal(cached.step([rows[0][:6]], [6]), fresh)
+
+
+def test_the_density_sums_to_one_and_ignores_padding(tiny_gpt):
+    density = next(g for g in tiny_gpt.graphs() if g.capability is Capability.LOG_DENSITY).module
+    vocabulary = tiny_gpt.data.vocabulary
+    pairs = torch.cartesian_prod(torch.arange(vocabulary), torch.arange(vocabulary))
+    rows = torch.cat([torch.zeros(len(pairs), 1, dtype=torch.int64), pairs], dim=1)  # every text of two characters
+    with torch.no_grad():
+        log_prob, parts = density(rows, torch.full((len(rows),), 3))
+        assert log_prob.double().exp().sum().item() == pytest.approx(1, abs=1e-4)
+        assert torch.equal(parts[:, 0], torch.zeros(len(rows)))
+        shorter, parts = density(rows[:5], torch.tensor([2, 3, 2, 3, 1]))
+    assert parts[0, 2] == parts[4, 1] == parts[4, 2] == shorter[4] == 0
+    assert shorter[0].item() == pytest.approx(density(rows[:1, :2], torch.tensor([2]))[0].item(), abs=1e-5)

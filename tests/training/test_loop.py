@@ -1,0 +1,58 @@
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from training.loop import RunError, train, trained
+from training.models.gpt import GPT
+from training.recipe import load_recipe
+
+from .conftest import tiny
+
+CPU = {"accelerator": "cpu", "devices": 1}
+
+
+def _train_until_killed(recipe, data, run_dir, steps):
+    """What the child process does: dies without a word in the middle of a step."""
+    loss, trained_steps = GPT.loss, iter(range(steps))
+
+    def deadly(self, *arguments):
+        if torch.is_grad_enabled() and next(trained_steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return loss(self, *arguments)
+
+    GPT.loss = deadly
+    train(recipe, data, run_dir, CPU, progress=False)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tiny_recipe, tiny_data, tmp_path):
+    child = multiprocessing.get_context("fork").Process(
+        target=_train_until_killed, args=(tiny_recipe, tiny_data, tmp_path / "killed", 5)
+    )
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "last.ckpt")["state_dict"]["step"] == 4
+    resumed = train(tiny_recipe, tiny_data, tmp_path / "killed", CPU, progress=False)
+
+    undisturbed = train(tiny_recipe, tiny_data, tmp_path / "whole", CPU, progress=False)
+    assert resumed.steps == undisturbed.steps == tiny_recipe.train.steps
+    expected = undisturbed.family.state_dict()
+    for name, found in resumed.family.state_dict().items():
+        assert torch.equal(found, expected[name]), name
+
+
+def test_a_finished_run_is_not_trained_again(tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    train(tiny_recipe, tiny_data, tmp_path, CPU, progress=False)
+    monkeypatch.setattr(tiny_recipe.family_class, "loss", None)
+    train(tiny_recipe, tiny_data, tmp_path, CPU, progress=False)
+
+
+def test_a_run_of_other_hyper_parameters_is_refused(tiny_recipe, tiny_data, tmp_path):
+    with pytest.raises(RunError, match="found no checkpoint"):
+        trained(tiny_recipe, tiny_data, tmp_path)
+    other = load_recipe("shakespeare-gpt", tiny(**{"optimizer.learning_rate": 0.5}))
+    with pytest.raises(RunError, match=r"optimizer\.learning_rate 0\.003 there, 0\.5 here"):
+        train(other, tiny_data, tmp_path, CPU, progress=False)
