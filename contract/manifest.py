@@ -169,9 +169,26 @@ class Manifest(_Strict):
         if len(self.data.shape) != rank or (rank and self.data.shape[0] is None):
             found = list(self.data.shape) or "none"
             problems.append(f"data.shape: expected the dimensions of one {self.data.kind}, found {found}")
+        for capability, graph in self.capabilities.items():
+            for tensor in (*graph.inputs, *graph.outputs):
+                if wrong := self._misfit(tensor):
+                    problems.append(f"capabilities.{capability.value}.{tensor.name}: {wrong}, found {tensor}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _misfit(self, tensor: TensorSpec) -> str | None:
+        """Where a sample's tensor or the logits contradict the description of the data."""
+        if tensor.name in ("x", "x_t") and self.data.kind != "text":
+            sides = tensor.shape[1:]
+            fits = len(sides) == len(self.data.shape) and all(
+                isinstance(side, str) if known is None else side == known
+                for side, known in zip(sides, self.data.shape, strict=True)
+            )
+            return None if fits else f"expected a sample of data.shape {list(self.data.shape)}"
+        if tensor.name == "logits" and self.text and tensor.shape[-1] != self.text.vocabulary:
+            return f"expected text.vocabulary {self.text.vocabulary} logits"
+        return None
 
     def files(self) -> list[FileRef]:
         """Every file that belongs to the model."""

@@ -133,7 +133,11 @@ def _runner(
 ) -> RowRunner | SequenceRunner:
     if capability is Capability.NEXT_TOKEN:
         assert manifest.text is not None, "the manifest's own check"
-        return SequenceRunner(session, settings.text_slots, manifest.text.context)
+        try:
+            return SequenceRunner(session, settings.text_slots, manifest.text.context)
+        except (KeyError, TypeError, ValueError) as error:
+            expected = "float32 or float16 caches with fixed numbers of heads and of elements"
+            raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
     device = "cuda" if provider == "CUDAExecutionProvider" else "cpu"
     return RowRunner(session, device, _buckets(graph, device))
 

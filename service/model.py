@@ -51,6 +51,11 @@ class LoadedModel:
         graph = self.manifest.capabilities.get(capability)
         return graph is not None and any(t.name == name for t in graph.inputs)
 
+    def gives(self, capability: Capability, name: str) -> bool:
+        """Whether a graph has an output of that name."""
+        graph = self.manifest.capabilities.get(capability)
+        return graph is not None and any(t.name == name for t in graph.outputs)
+
     @cached_property
     def unknown_token(self) -> int | None:
         """The id that the tokenizer gives to what it does not know."""

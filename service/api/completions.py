@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from contract import Capability
 from service.api import answer, body
 from service.api.state import State, state_of
 from service.api.waiting import Pending
@@ -136,7 +137,7 @@ def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> li
         raise TooLarge(
             f"max_tokens: {max_tokens}, the limit is {settings.max_tokens}: ask for less", field="max_tokens"
         )
-    if ask.echo and ask.logprobs is not None and "score" not in model.tasks:
+    if ask.echo and ask.logprobs is not None and not model.gives(Capability.LOG_DENSITY, "log_prob_map"):
         raise Invalid(f"logprobs: model {model.id} cannot score a prompt: leave echo out", field="logprobs")
     sampling = Sampling(ask.temperature, ask.top_p, ask.top_k, ask.logprobs or 0)
     seed = noise.draw_seed() if ask.seed is None else ask.seed

@@ -96,22 +96,24 @@ class _RowLane:
                 works.remove(work)
 
     def take(self) -> Batch:
-        room, pieces = self.lane.max_rows, []
-        for works in self.waiting:
-            share = max(1, room // len(works)) if works else 0
-            for _ in range(len(works)):
-                if not room:
-                    break
-                work = works.popleft()
-                # The last in line may have what the others left over.
-                take = min(work.left, room, room if not works else share)
-                pieces.append(Piece(work, work.taken, work.taken + take))
-                work.taken += take
-                room -= take
-                if work.left:
-                    works.append(work)
-            if pieces:
-                break
+        works = next((works for works in self.waiting if works), deque())
+        room = self.lane.max_rows
+        share, takes = max(1, room // max(1, len(works))), []
+        for work in works:
+            takes.append(min(work.left, share, room))
+            room -= takes[-1]
+        pieces = []
+        for i, work in enumerate(works):
+            # What the small ones left over goes to those who have more, the first in line first.
+            more = min(room, work.left - takes[i])
+            room -= more
+            if takes[i] + more:
+                pieces.append(Piece(work, work.taken, work.taken + takes[i] + more))
+        for piece in pieces:
+            piece.work.taken = piece.stop
+            works.remove(piece.work)
+            if piece.work.left:
+                works.append(piece.work)
         return Batch(self.lane, tuple(pieces))
 
     def finish(self, batch: Batch) -> None:

@@ -99,6 +99,10 @@ WRONG = {
     "text missing": (_set("data", "kind", to="text"), ("text: expected the tokenizer",)),
     "shape missing": (_set("data", "shape", to=[]), ("data.shape: expected the dimensions of one image, found none",)),
     "image of two dimensions": (_set("data", "shape", to=[28, 28]), ("data.shape: expected", "found [28, 28]")),
+    "image of another size": (
+        _set("data", "shape", to=[1, 28, 28]),
+        ("capabilities.decode.x: expected a sample of data.shape [1, 28, 28], found x: float32[batch, 1, 8, 8]",),
+    ),
     "signature": (
         _set("capabilities", "decode", "inputs", 0, "dtype", to="float16"),
         ("capabilities.decode.input: expected z: float32[B, Z], found z: float16[batch, 4]",),

@@ -55,6 +55,12 @@ class TestRows:
         scheduler.add(rows("large", 100))
         assert taken(scheduler.next_batch()) == {"small": 1, "large": 7}
 
+    def test_what_the_small_ones_leave_goes_to_the_large_one_before_them(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("large", 100))
+        scheduler.add(rows("small", 1))
+        assert taken(scheduler.next_batch()) == {"large": 7, "small": 1}
+
     def test_more_calls_than_rows_take_turns(self) -> None:
         scheduler = Scheduler()
         for owner in range(20):
