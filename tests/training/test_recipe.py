@@ -13,9 +13,8 @@ def test_every_recipe_is_valid_and_bears_its_file_name(name):
 
 
 def test_any_hyper_parameter_can_be_overridden():
-    recipe = load_recipe(
-        "shakespeare-gpt", ["--model.width", "64", "--model.heads=2", "--train.steps", "5", "--data.batch_size=3"]
-    )
+    model = ["--model.width", "64", "--model.heads=2", "--model.kv_heads=1"]
+    recipe = load_recipe("shakespeare-gpt", [*model, "--train.steps", "5", "--data.batch_size=3"])
     assert (recipe.model_config_.width, recipe.train.steps, recipe.data.batch_size) == (64, 5, 3)
     assert load_recipe("shakespeare-gpt", ["--optimizer.betas", "[0.5, 0.6]"]).optimizer.betas == (0.5, 0.6)
 
