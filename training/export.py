@@ -16,7 +16,7 @@ import numpy as np
 from contract import Capability, Manifest, write_manifest
 from contract.manifest import Calibration, Data, FileRef, Graph, Provenance, Text
 from training.calibrate import STATISTIC, held_out_scores
-from training.data import Dataset
+from training.data import Dataset, in_order
 from training.graphs import open_session, sha256, write_graph
 from training.loop import Trained
 from training.recipe import Recipe
@@ -31,11 +31,13 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
     place.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(dir=exported, prefix=f".{recipe.name}-"))
     try:
+        held_out = in_order(dataset.validation, recipe.data.batch_size)
+        fitted = trained.family.eval().fit(dataset.validation.at(indices) for indices in held_out)
         capabilities = {
             g.capability: write_graph(g, dataset.calibration, working, recipe.export.batch_sizes)
             for g in trained.family.eval().graphs()
         }
-        write_manifest(working, _manifest(recipe, trained, dataset, working, capabilities))
+        write_manifest(working, _manifest(recipe, trained, fitted, dataset, working, capabilities))
         os.chmod(working, 0o755)
         _replace(place, working)
     finally:
@@ -44,7 +46,12 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
 
 
 def _manifest(
-    recipe: Recipe, trained: Trained, dataset: Dataset, directory: Path, capabilities: dict[Capability, Graph]
+    recipe: Recipe,
+    trained: Trained,
+    fitted: dict[str, float],
+    dataset: Dataset,
+    directory: Path,
+    capabilities: dict[Capability, Graph],
 ) -> Manifest:
     summary = dataset.summary
     text = None
@@ -72,7 +79,7 @@ def _manifest(
         ),
         "text": text,
         "calibration": _calibration(recipe, dataset, directory, capabilities),
-        "provenance": _provenance(recipe, trained),
+        "provenance": _provenance(recipe, trained, fitted),
     }
     return Manifest.model_validate({**fields, **trained.family.manifest_parts()})
 
@@ -91,10 +98,10 @@ def _calibration(recipe: Recipe, dataset: Dataset, directory: Path, graphs: dict
     )
 
 
-def _provenance(recipe: Recipe, trained: Trained) -> Provenance:
+def _provenance(recipe: Recipe, trained: Trained, fitted: dict[str, float]) -> Provenance:
     return Provenance(
         recipe=recipe.name,
-        hyper_parameters=recipe.hyper_parameters(),
+        hyper_parameters=recipe.hyper_parameters() | ({"fitted": fitted} if fitted else {}),
         seed=recipe.seed,
         versions={"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "lightning", "onnx", "onnxscript")},

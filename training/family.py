@@ -117,6 +117,10 @@ class Family(nn.Module):
         """
         return {}
 
+    def fit(self, held_out: Iterable[Batch]) -> dict[str, float]:
+        """Fit what is left after training on held-out training data, before export; what was fitted, by name."""
+        return {}
+
     def graphs(self) -> list[GraphExport]:
         """The graphs to export, in evaluation mode on the CPU in float32."""
         raise NotImplementedError

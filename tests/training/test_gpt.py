@@ -1,5 +1,7 @@
 """The cached graph against the plain torch model, in the three ways that a server calls it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,30 @@ def test_the_density_sums_to_one_and_ignores_padding(tiny_gpt):
         shorter, parts = density(rows[:5], torch.tensor([2, 3, 2, 3, 1]))
     assert parts[0, 2] == parts[4, 1] == parts[4, 2] == shorter[4] == 0
     assert shorter[0].item() == pytest.approx(density(rows[:1, :2], torch.tensor([2]))[0].item(), abs=1e-5)
+
+
+def test_the_fitted_temperature_is_the_best_one_and_goes_into_the_graphs(tiny_gpt):
+    gpt = copy.deepcopy(tiny_gpt)
+    with torch.no_grad():
+        gpt.head.weight.normal_(std=1.0)  # far too sure of itself
+    tokens = torch.randint(gpt.data.vocabulary, (4, gpt.config.context + 1), generator=torch.Generator().manual_seed(0))
+    graph = next(g for g in gpt.graphs() if g.capability is Capability.LOG_DENSITY)
+    inputs = {"input_ids": tokens, "lengths": torch.full((4,), tokens.shape[1])}
+
+    @torch.no_grad()
+    def log_prob():
+        return float(graph.module(*inputs.values())[0].sum())
+
+    before = log_prob()
+    fitted = gpt.fit([{"input_ids": tokens}])["temperature"]
+    best = log_prob()
+    assert best > before
+    for other in (fitted - 0.02, fitted + 0.02):
+        gpt.temperature.fill_(other)
+        assert log_prob() <= best or fitted in (0.8, 2.0)
+    step = next(g for g in gpt.graphs() if g.capability is Capability.NEXT_TOKEN)
+    prompt = step.inputs({"input_ids": tokens})
+    with torch.no_grad():
+        cold = step.reference(*prompt.values())
+        gpt.temperature.fill_(2 * float(gpt.temperature))
+        torch.testing.assert_close(step.reference(*prompt.values()), cold / 2)

@@ -1,6 +1,6 @@
 """A language model's two graphs: the next token with a key/value cache, and the log-density of a whole text.
 
-`model` is anything with GPT's `embedding`, `blocks`, `head`, `cos`, `sin` and `config`.
+`model` is anything with GPT's `embedding`, `blocks`, `logits`, `cos`, `sin` and `config`.
 """
 
 from typing import Any
@@ -36,9 +36,8 @@ class LogDensity(nn.Module):
         log_prob = self.model(input_ids[:, :-1]).log_softmax(-1).gather(-1, targets[:, :, None])[:, :, 0]  # (B, T - 1)
         counts = torch.arange(1, targets.shape[1] + 1, device=input_ids.device)[None, :] < lengths[:, None]
         log_prob_map = F.pad(torch.where(counts, log_prob, 0.0), (1, 0))  # (B, T)
-        # A matrix product, for a sum's bits would depend on the number of rows.
-        log_prob = log_prob_map @ torch.ones(log_prob_map.shape[1], 1, device=input_ids.device)  # (B, 1)
-        return log_prob[:, 0], log_prob_map
+        # In float64, for the last bits of a float32 sum depend on the number of rows.
+        return log_prob_map.double().sum(-1).float(), log_prob_map
 
 
 class NextToken(nn.Module):
@@ -80,7 +79,7 @@ class NextToken(nn.Module):
         tokens = input_ids.shape[1]
         last = (seqlens_k.long() - (total.long() - tokens)).clamp(0, tokens - 1)  # the row's last token that counts
         x = x.gather(1, last[:, None, None].expand(-1, 1, x.shape[-1]))[:, 0]  # (B, W)
-        return model.head(rms_norm(x)), *present
+        return model.logits(x), *present
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """Ragged prompts, padded on the right, on an empty cache."""

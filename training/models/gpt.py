@@ -6,6 +6,7 @@ one or few key/value heads (Ainslie et al., arXiv:2305.13245), no biases, zero-i
 for the matrices (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon).
 """
 
+from collections.abc import Iterable
 from typing import Self
 
 import torch
@@ -24,6 +25,7 @@ class GPT(Family):
 
     cos: Tensor
     sin: Tensor
+    temperature: Tensor
 
     class Config(Frozen):
         layers: int = 6
@@ -51,6 +53,7 @@ class GPT(Family):
         self.dropout = nn.Dropout(config.dropout)
         nn.init.zeros_(self.head.weight)
         cos, sin = rotary_tables(config.context, config.width // config.heads)
+        self.register_buffer("temperature", torch.ones(()), persistent=False)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -59,7 +62,24 @@ class GPT(Family):
         x = self.dropout(rms_norm(self.embedding(input_ids)))  # (B, T, W)
         for block in self.blocks:
             x = block(x, cos, sin)
-        return self.head(rms_norm(x)).float()  # (B, T, V)
+        return self.logits(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.head(rms_norm(x)).float() / self.temperature  # (…, W) -> (…, V)
+
+    @torch.no_grad()
+    def fit(self, held_out: Iterable[Batch]) -> dict[str, float]:
+        """The temperature of the logits (Guo et al., arXiv:1706.04599): a model that has seen its text several times is
+        too sure of itself on text that it has not."""
+        seen = [(self(batch["input_ids"][:, :-1]), batch["input_ids"][:, 1:]) for batch in held_out]
+
+        def loss(temperature: float) -> float:
+            parts = (F.cross_entropy((z / temperature).flatten(0, 1), y.flatten(), reduction="sum") for z, y in seen)
+            return float(sum(parts))
+
+        best = min((step / 100 for step in range(80, 201)), key=loss)
+        self.temperature.fill_(best)
+        return {"temperature": best}
 
     def matrices(self) -> list[nn.Parameter]:
         return [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 1]
