@@ -21,8 +21,10 @@ help:  ## List the targets
 	.venv-dev/bin/python $(PIP) -r requirements/dev.txt
 	touch $@
 
+# Connections are kept longer than clients keep them, so that none is closed under a request that is on its way.
 serve: .venv/ready  ## Serve the models in exported/ (or $AMOSTRA_MODELS) on port 3000
-	exec .venv/bin/bentoml serve service.app:Amostra --host $(HOST) --port $(PORT)
+	exec .venv/bin/bentoml serve service.app:Amostra --host $(HOST) --port $(PORT) \
+		--timeout-keep-alive 75 --timeout-graceful-shutdown 30
 
 test: .venv-dev/ready  ## Run all tests
 	.venv-dev/bin/python -m pytest

@@ -123,6 +123,7 @@ def service() -> Iterator[str]:
         "--port",
         str(port),
     ]
+    command += ["--timeout-keep-alive", "75"]
     process = subprocess.Popen(command, env={**os.environ, "BENTOML_DO_NOT_TRACK": "True"})
     url = f"http://127.0.0.1:{port}"
     try:

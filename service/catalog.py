@@ -159,7 +159,8 @@ class Catalog:
         """`<model>/<version>` directories; what begins with a dot is being made."""
         try:
             models = [d for d in self._settings.models.iterdir() if d.is_dir() and not d.name.startswith(".")]
-            return [v for m in models for v in m.iterdir() if v.is_dir() and not v.name.startswith(".")]
+            versions = (v for m in models for v in m.iterdir() if v.is_dir() and not v.name.startswith("."))
+            return sorted(versions)
         except OSError as error:
             log.error("the model store %s cannot be read: %s", self._settings.models, error.strerror)
             return []

@@ -49,6 +49,7 @@ class Server:
         }
         command = [sys.executable, "-m", "bentoml", "serve", "service.app:Amostra"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "30"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
