@@ -2,7 +2,7 @@
 
 Batches come in a few fixed sizes, because CUDA graphs need them and a memory arena grows with every new one. Where a
 graph's rows are not bit-identical in batches of different sizes, it gets one size only; where only a row alone differs
-(matrix products of one row take another path through the kernels), it is never run alone.
+(matrix products of one row take another path through the kernels), it is never run alone. The loader decides which.
 """
 
 import threading
