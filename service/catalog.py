@@ -14,7 +14,7 @@ from typing import Literal
 
 from service.errors import Invalid, NotFound, NotReady
 from service.loading import ModelRefused, load_model
-from service.model import LoadedModel
+from service.model import TASKS, LoadedModel
 from service.settings import Settings
 
 log = logging.getLogger("amostra.catalog")
@@ -83,10 +83,10 @@ class Catalog:
         """The model of a task where a request names none."""
         return getattr(self._settings, f"default_{task}")
 
-    def ready(self, tasks: tuple[str, ...] = ("generate", "denoise", "score", "complete")) -> bool:
+    def ready(self) -> bool:
         """Whether the default model of each task is loaded and warmed."""
         loaded = {entry.name: entry.model for entry in self.current()}
-        return all((model := loaded.get(self.default(task))) is not None and task in model.tasks for task in tasks)
+        return all((model := loaded.get(self.default(task))) is not None and task in model.tasks for task in TASKS)
 
     def get(self, name: str, task: str | None = None) -> LoadedModel:
         """The loaded model that `name` or `name@version` means.
@@ -135,7 +135,7 @@ class Catalog:
             before = self._entries.get((name, version))
             self._entries[name, version] = Entry(name, version, now, model=before.model if before else None)
         # Defaults first: readiness waits for them.
-        defaults = {self.default(task) for task in ("generate", "denoise", "score", "complete")}
+        defaults = {self.default(task) for task in TASKS}
         for (name, version), directory, now in sorted(changed, key=lambda c: c[0][0] not in defaults):
             self._load_entry(Entry(name, version, now), directory)
 
@@ -145,13 +145,11 @@ class Catalog:
             model = self._load(directory, self._settings, self._device)
             entry = replace(entry, state="ready", model=model)
             log.info("model %s %s is ready in %.2f s", entry.name, entry.version, model.load_seconds)
-        except ModelRefused as error:
-            entry = replace(entry, state="refused", problem=str(error), model=before.model if before else None)
-            log.error("model %s %s was refused: %s", entry.name, entry.version, error)
         except Exception as error:  # one model's surprise must not end the watch over the others
-            log.exception("model %s %s could not be loaded", entry.name, entry.version)
-            problem = f"loading failed: {type(error).__name__}: {error}"
+            refused = isinstance(error, ModelRefused)
+            problem = str(error) if refused else f"loading failed: {type(error).__name__}: {error}"
             entry = replace(entry, state="refused", problem=problem, model=before.model if before else None)
+            log.error("model %s %s was refused: %s", entry.name, entry.version, problem, exc_info=not refused)
         self._entries[entry.name, entry.version] = entry
         self._on_change(entry, True)
 

@@ -6,7 +6,6 @@ as one that was not.
 """
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,8 +232,3 @@ def _claim(run_dir: Path, recipe: Recipe) -> None:
             f"{run_dir}: holds a run of other hyper-parameters ({'; '.join(differ) or 'seed'}); "
             "delete it, or give another --run-dir"
         )
-
-
-def forget(run_dir: Path) -> None:
-    """Delete a run, to begin anew."""
-    shutil.rmtree(run_dir, ignore_errors=True)

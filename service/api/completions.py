@@ -82,7 +82,7 @@ async def _stream(
         loop.call_soon_threadsafe(queue.put_nowait, piece)
 
     jobs = [_job(state, request, model, r, emit) for r in requests]
-    # Entered here, so that a full queue is a 429 and not the first event.
+    # Made here, so that a full queue is a 429 and not the first event.
     pending = Pending(state, model, jobs)
     with_usage = bool((ask.stream_options or {}).get("include_usage"))
 

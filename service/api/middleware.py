@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -76,7 +77,7 @@ class RequestMiddleware:
         code = status or (error.status if error else 499)
         method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
         self._metrics.requests.labels(route, method, str(code), model).inc()
-        self._metrics.latency.labels(route, model).observe(seconds, {"request_id": request_id[:64]})
+        self._metrics.latency.labels(route, model).observe(seconds, {"request_id": request_id})
         if error is not None:
             self._metrics.errors.labels(route, error.code).inc()
 
@@ -92,7 +93,7 @@ def as_ours(error: Exception) -> AmostraError:
         if error.status_code == 404:
             return NotFound("there is no such route; GET /docs lists the routes")
         return BadRequest(str(error.detail))
-    if type(error).__name__ == "ClientDisconnect":
+    if isinstance(error, ClientDisconnect):
         return ClientGone("the client left while it was sending")
     return InternalError("the service failed on this request; its log has the reason under the request id")
 

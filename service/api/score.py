@@ -30,7 +30,7 @@ async def score(request: Request) -> Response:
 
 
 def _default(state: State, ask: ScoreFields) -> str:
-    """Text goes to the default model of text where the default scorer has none."""
+    """Text goes to the default model of text, everything else to the default scorer."""
     task = "complete" if isinstance(ask, ScoreBody) and ask.input is not None else "score"
     return state.catalog.default(task)
 

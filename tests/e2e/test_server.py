@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.e2e.server import Server
 from tests.eventually import eventually
-from tests.service.api.client import b64, events, npy, png, read_npy, read_png, unb64
+from tests.service.api.client import b64, npy, png, read_npy, read_png, said, unb64
 from tests.toys import directories
 from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER, normal_images
 
@@ -172,16 +172,6 @@ MIXED: list[dict[str, Any]] = [
     {"url": "/v1/completions", "json": {"prompt": "To be", "max_tokens": 40, "seed": 3}},
     {"url": "/v1/completions", "json": {"prompt": "or not", "max_tokens": 30, "seed": 4, "stream": True}},
 ]
-
-
-def said(answer: httpx.Response) -> Any:
-    """An answer without what tells requests apart."""
-    kind = answer.headers["content-type"]
-    if kind == "application/json":
-        return {k: v for k, v in answer.json().items() if k not in ("id", "created")}
-    if kind.startswith("text/event-stream"):
-        return [event["choices"] for event in events(answer)]
-    return answer.content
 
 
 def test_sixty_four_clients_get_right_answers_or_are_told_to_wait(server: Server, http: httpx.Client) -> None:

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.service.api.client import events, npy
+from tests.service.api.client import npy, said
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.random((3, 1, 28, 28)).astype(np.float32).round(3)
@@ -42,17 +42,6 @@ def crowd(chance: random.Random) -> list[dict[str, Any]]:
         )
 
     return [one() for _ in range(31)]
-
-
-def said(answer: httpx.Response) -> Any:
-    """The whole answer, but for what tells requests apart."""
-    assert answer.status_code == 200, answer.text
-    kind = answer.headers["content-type"]
-    if kind == "application/json":
-        return {k: v for k, v in answer.json().items() if k not in ("id", "created")}
-    if kind.startswith("text/event-stream"):
-        return [event["choices"] for event in events(answer)]
-    return answer.content
 
 
 @pytest.mark.parametrize("case", ALONE)

@@ -230,3 +230,14 @@ def events(response: httpx.Response) -> list[dict[str, Any]]:
     assert all(line.startswith("data: ") for line in lines)
     assert lines[-1] == "data: [DONE]"
     return [orjson.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+
+def said(answer: httpx.Response) -> Any:
+    """The whole answer, but for what tells requests apart."""
+    assert answer.status_code == 200, answer.text
+    kind = answer.headers["content-type"]
+    if kind == "application/json":
+        return {k: v for k, v in answer.json().items() if k not in ("id", "created")}
+    if kind.startswith("text/event-stream"):
+        return [event["choices"] for event in events(answer)]
+    return answer.content
