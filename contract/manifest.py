@@ -7,6 +7,7 @@ model's directory, so that a manifest cannot reach outside of it.
 """
 
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+Density = Literal["exact", "bound", "energy", "critic"]
+Sampler = Literal["euler", "heun", "dpmpp_2m", "ancestral", "consistency"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -55,7 +58,8 @@ class Graph(FileRef):
     """One ONNX file, its signature, and how well it was checked at export.
 
     `parity` compares it with torch; `batch_invariance` compares a row in batches of different sizes. `density`
-    says what `log_prob` is: exact, a lower bound, or an unnormalised energy.
+    says what `log_prob` is: exact, a lower bound, an unnormalised (negative) energy, or a critic's score: no density at
+    all, but higher for what looks real to a discriminator.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -63,7 +67,7 @@ class Graph(FileRef):
     external_data: tuple[FileRef, ...] = ()
     parity: Agreement | None = None
     batch_invariance: Agreement | None = None
-    density: Literal["exact", "bound", "energy"] | None = None
+    density: Density | None = None
 
 
 class Data(_Strict):
@@ -96,6 +100,41 @@ class Text(_Strict):
     context: Annotated[int, Field(ge=2)]
 
 
+class Pixels(_Strict):
+    """How an image becomes tokens: grey levels round(x (levels - 1)), channel by channel, in reading order.
+
+    `start_token` stands before the first pixel; a row of tokens is as long as the image has values.
+    """
+
+    levels: Annotated[int, Field(ge=2, le=256)]
+    start_token: Annotated[int, Field(ge=0)]
+
+
+class Restoration(_Strict):
+    """What `reconstruct` undoes. Its x is what is left: of mask, values outside of the mask, and `fill` inside; of
+    downscale, an image whose sides are `factor` times smaller; of grey, the mean of the channels, (1, H, W)."""
+
+    degradation: Literal["noise", "mask", "downscale", "grey"]
+    factor: Annotated[int, Field(ge=2)] | None = None
+    fill: float | None = None
+
+
+class Sampling(_Strict):
+    """What a request that does not say gets, and the bounds of what it may say.
+
+    `samplers` are those that the model's `denoise_step` was made for, the first one the default; `steps` counts noise
+    levels, of which Heun's method evaluates most twice; `rho` is of Karras et al.'s schedule (2022, eq. 5) from
+    sigma_range's end to its beginning. `guidance` w mixes D(x; label) and D(x; no class): 1 is without guidance.
+    """
+
+    samplers: tuple[Sampler, ...] = ()
+    steps: Annotated[int, Field(ge=1)] = 1
+    max_steps: Annotated[int, Field(ge=1)] = 1
+    rho: Annotated[float, Field(gt=0)] = 7.0
+    guidance: Annotated[float, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0)] | None = None
+
+
 class Calibration(_Strict):
     """Scores of held-out normal data: a one-dimensional float64 `.npy`, ascending. Higher is more normal.
 
@@ -118,6 +157,8 @@ class Measurement(_Strict):
     size: Annotated[int, Field(ge=1)]
     seed: int | None = None
     note: str = ""
+    judge: Sha256 | None = None
+    """The graph whose features or classes the figure rests on."""
 
 
 class Provenance(_Strict):
@@ -147,10 +188,14 @@ class Manifest(_Strict):
     data: Data
     latent: Latent | None = None
     text: Text | None = None
+    pixels: Pixels | None = None
+    restoration: Restoration | None = None
     sigma_range: tuple[float, float] | None = None
-    sampling: dict[str, float | int | str] = {}
+    sampling: Sampling = Sampling()
     calibration: Calibration | None = None
     evaluation: tuple[Measurement, ...] = ()
+    sheet: FileRef | None = None
+    """A picture of what the model does, PNG."""
     provenance: Provenance | None = None
 
     @model_validator(mode="after")
@@ -162,33 +207,66 @@ class Manifest(_Strict):
         ]
         if Capability.DECODE in self.capabilities and self.latent is None:
             problems.append("latent: expected the prior of decode's z, found none")
-        needs_text = self.data.kind == "text" or Capability.NEXT_TOKEN in self.capabilities
-        if needs_text and self.text is None:
+        if self.data.kind == "text" and self.text is None:
             problems.append("text: expected the tokenizer of a model of text, found none")
+        if self.data.kind != "text" and Capability.NEXT_TOKEN in self.capabilities and self.pixels is None:
+            problems.append("pixels: expected how the image becomes tokens, found none")
+        if self.pixels is not None and (self.data.kind != "image" or None in self.data.shape):
+            found_data = f"{self.data.kind} {list(self.data.shape)}"
+            problems.append(f"pixels: expected data that are images of one size, found {found_data}")
+        if Capability.DENOISE_STEP in self.capabilities:
+            if self.sigma_range is None or self.sigma_range[0] <= 0:
+                problems.append(
+                    f"sigma_range: expected the positive noise levels of denoise_step, found {self.sigma_range}"
+                )
+            if not self.sampling.samplers:
+                problems.append("sampling.samplers: expected the samplers of denoise_step, found none")
         rank = {"image": 3, "vector": 1, "text": 0}[self.data.kind]
         if len(self.data.shape) != rank or (rank and self.data.shape[0] is None):
             found = list(self.data.shape) or "none"
             problems.append(f"data.shape: expected the dimensions of one {self.data.kind}, found {found}")
         for capability, graph in self.capabilities.items():
             for tensor in (*graph.inputs, *graph.outputs):
-                if wrong := self._misfit(tensor):
+                if wrong := self._misfit(capability, tensor):
                     problems.append(f"capabilities.{capability.value}.{tensor.name}: {wrong}, found {tensor}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _misfit(self, tensor: TensorSpec) -> str | None:
+    def _misfit(self, capability: Capability, tensor: TensorSpec) -> str | None:
         """Where a sample's tensor or the logits contradict the description of the data."""
-        if tensor.name in ("x", "x_t") and self.data.kind != "text":
-            sides = tensor.shape[1:]
-            fits = len(sides) == len(self.data.shape) and all(
-                isinstance(side, str) if known is None else side == known
-                for side, known in zip(sides, self.data.shape, strict=True)
+        sample = tensor.name in ("x", "x_t", "x_hat", "x0")
+        if sample and self.data.kind != "text":
+            known = (
+                self.degraded_shape if tensor.name == "x" and capability is Capability.RECONSTRUCT else self.data.shape
             )
-            return None if fits else f"expected a sample of data.shape {list(self.data.shape)}"
-        if tensor.name == "logits" and self.text and tensor.shape[-1] != self.text.vocabulary:
-            return f"expected text.vocabulary {self.text.vocabulary} logits"
+            sides = tensor.shape[1:]
+            fits = len(sides) == len(known) and all(
+                isinstance(side, str) if want is None else side == want for side, want in zip(sides, known, strict=True)
+            )
+            return None if fits else f"expected a sample of shape {list(known)}"
+        if tensor.name == "logits" and capability is Capability.NEXT_TOKEN:
+            wanted = self.text.vocabulary if self.text else self.pixels.levels if self.pixels else None
+            return f"expected {wanted} logits" if wanted not in (None, tensor.shape[-1]) else None
         return None
+
+    @property
+    def context(self) -> int:
+        """The most tokens in a row of `next_token`; of pixels, one for each value of the image."""
+        if self.text is not None:
+            return self.text.context
+        return math.prod(side or 0 for side in self.data.shape)
+
+    @property
+    def degraded_shape(self) -> tuple[int | None, ...]:
+        """The shape of `reconstruct`'s x."""
+        shape = self.data.shape
+        if self.restoration is None or not shape:
+            return shape
+        if self.restoration.degradation == "grey":
+            return (1, *shape[1:])
+        factor = (self.restoration.factor or 1) if self.restoration.degradation == "downscale" else 1
+        return (shape[0], *(side and side // factor for side in shape[1:]))
 
     def files(self) -> list[FileRef]:
         """Every file that belongs to the model."""
@@ -199,6 +277,8 @@ class Manifest(_Strict):
             refs.append(self.text.tokenizer)
         if self.calibration:
             refs.append(self.calibration.scores)
+        if self.sheet:
+            refs.append(self.sheet)
         return refs
 
 

@@ -7,11 +7,13 @@ sample, `{i}` in a name stands for a layer number counted from 0.
 | capability     | inputs -> outputs                                                                       |
 |----------------|-----------------------------------------------------------------------------------------|
 | `decode`       | latent z, [label] -> sample x                                                           |
-| `encode`       | sample x -> embedding                                                                   |
+| `encode`       | sample x, or input_ids with lengths -> embedding, [class logits]                        |
 | `reconstruct`  | degraded x, [noise level sigma] -> x_hat, [uncertainty]                                 |
 | `log_density`  | sample x, or input_ids with lengths -> log_prob in nats, [log_prob_map]                 |
 | `denoise_step` | x_t, sigma, [label] -> x0 (preconditioning inside)                                      |
-| `next_token`   | input_ids, seqlens_k, total_sequence_length, past_key_values.* -> logits, present.*     |
+| `next_token`   | input_ids, seqlens_k, total_sequence_length, [past_key_values.*] -> logits, [present.*] |
+
+A model that needs no past (a bigram) has no layers: neither past_key_values nor present.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,11 +90,14 @@ SIGNATURES: dict[Capability, Signature] = {
             Port("input_ids", _I64, ("B", "T"), "token ids"),
             Port("lengths", _I64, ("B",), "tokens that count in each row"),
         ),
-        outputs=(Port("embedding", _F32, ("B", "D"), "embedding"),),
+        outputs=(
+            Port("embedding", _F32, ("B", "D"), "embedding"),
+            Port("logits", _F32, ("B", "K"), "class logits, of a model that classifies too", required=False),
+        ),
     ),
     Capability.RECONSTRUCT: Signature(
         inputs=(
-            Port("x", _F32, ("B", "*S"), "degraded sample, not clipped"),
+            Port("x", _F32, ("B", "*Q"), "degraded sample, not clipped; the manifest says how degraded"),
             Port("sigma", _F32, ("B",), "noise level in the units of x; negative: unknown", required=False),
         ),
         outputs=(
@@ -107,17 +112,17 @@ SIGNATURES: dict[Capability, Signature] = {
             Port("lengths", _I64, ("B",), "tokens that count in each row, the first one included"),
         ),
         outputs=(
-            Port("log_prob", _F32, ("B",), "log-density in nats"),
+            Port("log_prob", _F32, ("B",), "log-density in nats; the manifest says exact, bound, energy or critic"),
             Port("log_prob_map", _F32, ("B", "*M"), "the parts that add up to log_prob, in nats", required=False),
         ),
     ),
     Capability.DENOISE_STEP: Signature(
         inputs=(
-            Port("x_t", _F32, ("B", "*S"), "noisy sample"),
+            Port("x_t", _F32, ("B", "*S"), "x + sigma n, in the units of the manifest's value range"),
             Port("sigma", _F32, ("B",), "noise level in the units of x_t"),
             _LABEL,
         ),
-        outputs=(Port("x0", _F32, ("B", "*S"), "denoised estimate D(x_t; sigma)"),),
+        outputs=(Port("x0", _F32, ("B", "*S"), "denoised estimate D(x_t; sigma), not clipped"),),
     ),
     Capability.NEXT_TOKEN: Signature(
         inputs=(
@@ -168,9 +173,11 @@ def _compare(side: str, ports: Sequence[Port], found: Sequence[TensorSpec], laye
 
 
 def _layers(ports: Sequence[Port], names: set[str]) -> int:
-    """The layers that the names count, from 0 up; at least one, so that a missing one is noticed."""
+    """The layers that the names count, from 0 up; none where no name belongs to a layer: a model without a cache."""
     patterns = [port.name for port in ports if "{i}" in port.name]
-    layer = 1
+    if not any(name.startswith(pattern.partition("{i}")[0]) for pattern in patterns for name in names):
+        return 0
+    layer = 1  # so that a missing first one is noticed
     while any(pattern.replace("{i}", str(layer)) in names for pattern in patterns):
         layer += 1
     return layer

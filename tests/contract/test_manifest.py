@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from contract import Manifest, ManifestError, read_manifest, write_manifest
-from contract.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Measurement, Provenance
+from contract.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Measurement, Provenance, Sampling
 from tests.toys import directories
 from tests.toys.broken import edit_manifest
 
@@ -35,7 +35,7 @@ def test_round_trip_keeps_everything(store: Path, tmp_path: Path) -> None:
             update={
                 "provenance": PROVENANCE,
                 "evaluation": (Measurement(metric="FID", value=3.25, data="toy", size=100, seed=0),),
-                "sampling": {"steps": 20, "temperature": 0.8, "sampler": "heun"},
+                "sampling": Sampling(steps=20, max_steps=50, temperature=0.8, samplers=("heun",)),
             }
         )
         write_manifest(tmp_path, manifest)
@@ -101,7 +101,7 @@ WRONG = {
     "image of two dimensions": (_set("data", "shape", to=[28, 28]), ("data.shape: expected", "found [28, 28]")),
     "image of another size": (
         _set("data", "shape", to=[1, 28, 28]),
-        ("capabilities.decode.x: expected a sample of data.shape [1, 28, 28], found x: float32[batch, 1, 8, 8]",),
+        ("capabilities.decode.x: expected a sample of shape [1, 28, 28], found x: float32[batch, 1, 8, 8]",),
     ),
     "signature": (
         _set("capabilities", "decode", "inputs", 0, "dtype", to="float16"),
@@ -167,3 +167,26 @@ def test_the_file_is_plain_json_with_names_as_they_are(directory: Path) -> None:
     text = (directory / MANIFEST_NAME).read_text(encoding="utf-8")
     assert "größer" in text
     assert Manifest.model_validate(json.loads(text)).description == "größer"
+
+
+PIXELS_WRONG = {
+    "no pixels": (_drop("pixels"), ("pixels: expected how the image becomes tokens, found none",)),
+    "a free side": (
+        _set("data", "shape", to=[1, None, 8]),
+        ("pixels: expected data that are images of one size, found image [1, None, 8]",),
+    ),
+    "other levels": (_set("pixels", "levels", to=16), ("capabilities.next_token.logits: expected 16 logits, found",)),
+    "more levels than a picture has": (_set("pixels", "levels", to=257), ("pixels.levels", "found 257")),
+}
+
+
+@pytest.mark.parametrize("case", PIXELS_WRONG)
+def test_a_model_of_pixels_says_how_they_become_tokens(tmp_path: Path, case: str) -> None:
+    change, says = PIXELS_WRONG[case]
+    directory = directories.write_pixels(tmp_path)
+    assert read_manifest(directory).context == 64
+    edit_manifest(directory, change)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(directory)
+    for part in says:
+        assert part in str(caught.value)

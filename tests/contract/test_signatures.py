@@ -17,6 +17,9 @@ SOUND = {
     "density of vectors": (Capability.LOG_DENSITY, graphs.gaussian((3,))),
     "density of text": (Capability.LOG_DENSITY, graphs.text_log_density(LANGUAGE)),
     "next token": (Capability.NEXT_TOKEN, graphs.next_token(LANGUAGE)),
+    "next token without a past": (Capability.NEXT_TOKEN, graphs.bigram(11)),
+    "embedding of images": (Capability.ENCODE, graphs.encode((1, 8, 8))),
+    "embedding of text": (Capability.ENCODE, graphs.text_encode(11)),
 }
 
 
@@ -97,6 +100,20 @@ def test_a_layer_that_has_a_key_needs_a_value() -> None:
     (problem,) = mismatches(Capability.NEXT_TOKEN, without, outputs)
     assert problem.startswith("input: expected past_key_values.1.value: ")
     assert problem.endswith("found none")
+
+
+def test_a_past_that_is_never_given_back_does_not_fit() -> None:
+    _, inputs, outputs = graphs.next_token(LANGUAGE)
+    problems = mismatches(Capability.NEXT_TOKEN, inputs, outputs[:1])
+    assert len(problems) == len(outputs) - 1
+    for tensor in outputs[1:]:
+        assert any(p.startswith(f"output: expected {tensor.name}: ") for p in problems)
+
+
+def test_a_first_layer_that_is_missing_is_noticed() -> None:
+    _, inputs, outputs = graphs.next_token(LANGUAGE)
+    without = [t for t in inputs if not t.name.startswith("past_key_values.0")]
+    assert any("expected past_key_values.0.key" in p for p in mismatches(Capability.NEXT_TOKEN, without, outputs))
 
 
 def test_layers_with_a_gap_do_not_fit() -> None:
