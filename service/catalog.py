@@ -52,6 +52,8 @@ class Catalog:
         self._device = device
         self._load = load
         self._on_change = on_change
+        self._defaults: dict[str, str] = {task: getattr(settings, f"default_{task}") for task in TASKS}
+        self._scanned = False
         self._entries: dict[tuple[str, str], Entry] = {}
         self._unsettled: dict[tuple[str, str], Fingerprint] = {}
         self._missing: set[tuple[str, str]] = set()
@@ -79,14 +81,41 @@ class Catalog:
                 best[entry.name] = entry
         return list(best.values())
 
-    def default(self, task: str) -> str:
-        """The model of a task where a request names none."""
-        return getattr(self._settings, f"default_{task}")
+    def default(self, task: str, kind: str | None = None) -> str:
+        """The model of a task where a request names none: the setting's, if the store has it, otherwise the first by
+        name that can. `kind` asks for a model of that kind of data; a default of another task goes before the rest.
+
+        Raises NotFound where no model can do the task, NotReady while one that can may still be on its way.
+        """
+        wanted = self._defaults[task]
+        if kind is None and any(entry.name == wanted for entry in self.entries()):
+            return wanted
+        able = [e.name for e in self.current() if e.model and task in e.model.tasks and e.model.fits(kind)]
+        if kind is not None:
+            able.sort(key=lambda name: (name != wanted, name not in self._defaults.values()))
+        if able:
+            return able[0]
+        what = f"{task} {kind}" if kind else task
+        if not self._scanned or any(entry.state == "loading" for entry in self.entries()):
+            raise NotReady(f"model: none that can {what} is loaded yet: try again", field="model", retry_after=2)
+        raise NotFound(
+            f"model: no model in the store can {what}: GET /v1/models lists what each one can", field="model"
+        )
 
     def ready(self) -> bool:
-        """Whether the default model of each task is loaded and warmed."""
-        loaded = {entry.name: entry.model for entry in self.current()}
-        return all((model := loaded.get(self.default(task))) is not None and task in model.tasks for task in TASKS)
+        """Whether the store was looked at, something serves, and every default model that the store has does its
+        task."""
+        present = {entry.name for entry in self.entries()}
+        loaded = {entry.name: entry.model for entry in self.current() if entry.model is not None}
+        return (
+            self._scanned
+            and bool(loaded)
+            and all(
+                name in loaded and task in loaded[name].tasks
+                for task, name in self._defaults.items()
+                if name in present
+            )
+        )
 
     def get(self, name: str, task: str | None = None) -> LoadedModel:
         """The loaded model that `name` or `name@version` means.
@@ -134,10 +163,11 @@ class Catalog:
         for (name, version), _, now in changed:
             before = self._entries.get((name, version))
             self._entries[name, version] = Entry(name, version, now, model=before.model if before else None)
-        # Defaults first: readiness waits for them.
-        defaults = {self.default(task) for task in TASKS}
+        # Defaults first: most requests are for them.
+        defaults = set(self._defaults.values())
         for (name, version), directory, now in sorted(changed, key=lambda c: c[0][0] not in defaults):
             self._load_entry(Entry(name, version, now), directory)
+        self._scanned = True
 
     def _load_entry(self, entry: Entry, directory: Path) -> None:
         before = self._entries.get((entry.name, entry.version))

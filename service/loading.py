@@ -29,6 +29,7 @@ from service.settings import Settings
 log = logging.getLogger("amostra.loading")
 
 OPERATOR_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
+PNG = b"\x89PNG\r\n\x1a\n"
 MAX_FILE_BYTES = 8 * 2**30
 _FIXED_ROWS = 16
 _loads = itertools.count(1)
@@ -64,6 +65,7 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         providers=providers,
         tokenizer=_tokenizer(directory, manifest),
         calibration=_calibration(directory, manifest.calibration) if manifest.calibration else None,
+        sheet=_sheet(directory, manifest.sheet) if manifest.sheet else None,
         load_seconds=time.monotonic() - start,
     )
     for capability in runners:
@@ -132,9 +134,8 @@ def _runner(
     provider: str,
 ) -> RowRunner | SequenceRunner:
     if capability is Capability.NEXT_TOKEN:
-        assert manifest.text is not None, "the manifest's own check"
         try:
-            return SequenceRunner(session, settings.text_slots, manifest.text.context)
+            return SequenceRunner(session, settings.text_slots, manifest.context)
         except (KeyError, TypeError, ValueError) as error:
             expected = "float32 or float16 caches with fixed numbers of heads and of elements"
             raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
@@ -269,6 +270,13 @@ def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
     return scores
 
 
+def _sheet(directory: Path, ref: FileRef) -> bytes:
+    blob = _read(directory, ref)
+    if not blob.startswith(PNG):
+        raise ModelRefused(f"{ref.file}: expected a PNG, found {blob[:8]!r}")
+    return blob
+
+
 def _warm(model: LoadedModel, capability: Capability) -> None:
     runner = model.runners[capability]
     graph = model.manifest.capabilities[capability]
@@ -283,6 +291,8 @@ def _warm(model: LoadedModel, capability: Capability) -> None:
 
 def _blank(tensor: TensorSpec, manifest: Manifest) -> np.ndarray:
     side = 8 * manifest.data.side_multiple
+    if manifest.text is not None:
+        side = min(side, manifest.text.context)
     shape = [1, *(d if isinstance(d, int) else side for d in tensor.shape[1:])]
     fill = side if tensor.name == "lengths" else 0
     return np.full(shape, fill, np.dtype(tensor.dtype))

@@ -49,7 +49,7 @@ class Metrics:
         self.step_time = histogram("step_duration_seconds", "Time of one batch.", _FAST, "model", "capability")
         self.padding = counter("padding_rows", "Rows computed only to fill a batch size.", "model", "capability")
         self.rows = counter("computed_rows", "Rows computed, padding left out.", "model", "capability")
-        self.images = counter("images", "Images generated or denoised.", "model", "task")
+        self.images = counter("images", "Images drawn, edited, denoised or restored.", "model", "task")
         self.tokens = counter("tokens_generated", "Tokens generated.", "model")
         self.prompt_tokens = counter("tokens_prompt", "Prompt tokens computed.", "model")
         self.first_token = histogram(

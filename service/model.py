@@ -10,13 +10,19 @@ from contract import Capability, Manifest
 from service.engine.rows import RowRunner
 from service.engine.sequences import SequenceRunner
 
-TASKS: dict[str, tuple[Capability, str | None]] = {
-    "generate": (Capability.DECODE, "image"),
-    "denoise": (Capability.RECONSTRUCT, "image"),
-    "score": (Capability.LOG_DENSITY, None),
-    "complete": (Capability.NEXT_TOKEN, "text"),
+TASKS: dict[str, tuple[tuple[Capability, ...], str | None]] = {
+    "generate": ((Capability.DECODE, Capability.DENOISE_STEP, Capability.NEXT_TOKEN), "image"),
+    "denoise": ((Capability.RECONSTRUCT, Capability.DENOISE_STEP), "image"),
+    "edit": ((Capability.DENOISE_STEP, Capability.NEXT_TOKEN, Capability.RECONSTRUCT), "image"),
+    "restore": ((Capability.RECONSTRUCT,), "image"),
+    "embed": ((Capability.ENCODE,), None),
+    "score": ((Capability.LOG_DENSITY,), None),
+    "complete": ((Capability.NEXT_TOKEN,), "text"),
 }
-"""The capability that serves a task, and the kind of data that it needs."""
+"""The capabilities that can serve a task, the best one first, and the kind of data that it needs."""
+
+_UNDOES = {"denoise": "noise", "edit": "mask"}
+"""The degradation that `reconstruct` has to undo, to serve a task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +35,32 @@ class LoadedModel:
     providers: dict[Capability, str]
     tokenizer: Tokenizer | None = None
     calibration: np.ndarray | None = None
+    sheet: bytes | None = None
     load_seconds: float = 0.0
     tasks: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = self.manifest.data.kind
-        tasks = (t for t, (c, k) in TASKS.items() if c in self.runners and k in (None, kind))
-        object.__setattr__(self, "tasks", tuple(tasks))
+        object.__setattr__(self, "tasks", tuple(task for task in TASKS if self.serving(task) is not None))
 
     @property
     def id(self) -> str:
         """The name that requests use."""
         return self.manifest.name
+
+    def serving(self, task: str) -> Capability | None:
+        """The capability that serves a task, None where the model cannot do it."""
+        capabilities, kind = TASKS[task]
+        restoration = self.manifest.restoration
+        undoes = restoration.degradation if restoration else None
+        for capability in capabilities if self.fits(kind) else ():
+            wanted = _UNDOES.get(task) if capability is Capability.RECONSTRUCT else None
+            if capability in self.runners and wanted in (None, undoes):
+                return capability
+        return None
+
+    def fits(self, kind: str | None) -> bool:
+        """Whether its data are of that kind."""
+        return kind in (None, self.manifest.data.kind)
 
     @property
     def version(self) -> str:

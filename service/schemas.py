@@ -16,6 +16,7 @@ Seed = Annotated[
     int | None,
     Field(ge=0, le=MAX_SEED, description="The same seed gives the same bytes; drawn and returned if left out."),
 ]
+ImageFormat = Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")]
 Base64Image = Annotated[str, Field(description="A PNG, JPEG or .npy file in base64, with or without a data: prefix.")]
 
 
@@ -23,23 +24,23 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
-class GenerateBody(_Body):
-    """POST /v1/images/generations"""
+class _DrawFields(_Body):
+    """What can be said of images that are drawn, whole or in part."""
 
     model: ModelName = None
-    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for one of each.")] = None
+    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for no wish.")] = None
     label: Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")] = None
     n: Annotated[int, Field(ge=1, description="How many images.")] = 1
     seed: Seed = None
-    response_format: Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")] = (
-        None
-    )
-    steps: Annotated[int | None, Field(ge=1, le=1000, description="Denoising steps, for models that take them.")] = None
+    response_format: ImageFormat = None
+    steps: Annotated[int | None, Field(ge=1, le=1000, description="Noise levels, for models that take them.")] = None
     sampler: Annotated[str | None, Field(max_length=64, description="Sampler, for models that have several.")] = None
-    guidance: Annotated[float | None, Field(ge=0, le=100, description="Guidance, for models that take it.")] = None
-    latents: Annotated[list[list[float]] | None, Field(description="n × latent size numbers, instead of a seed.")] = (
-        None
-    )
+    guidance: Annotated[
+        float | None, Field(ge=0, le=100, description="How far to go towards the class; 1 is without guidance.")
+    ] = None
+    temperature: Annotated[
+        float | None, Field(ge=0, le=10, description="For models that draw value by value; 0 takes the likeliest.")
+    ] = None
     size: Annotated[str | None, Field(max_length=32, description="The model's own size, or auto.")] = None
     user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
 
@@ -51,6 +52,39 @@ class GenerateBody(_Body):
         return value
 
 
+class GenerateBody(_DrawFields):
+    """POST /v1/images/generations"""
+
+    latents: Annotated[
+        list[list[float]] | None, Field(description="n × latent size numbers of unit variance, instead of drawn ones.")
+    ] = None
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, le=MAX_SEED)]] | None,
+        Field(min_length=2, max_length=16, description="n images on the way from each seed's first one to the next's."),
+    ] = None
+    stream: Annotated[bool, Field(description="Server-sent events, one with each image at the end.")] = False
+    partial_images: Annotated[
+        int | None, Field(ge=0, le=8, description="Previews in a stream, where the model draws in several steps.")
+    ] = None
+
+
+class EditFields(_DrawFields):
+    """What goes beside an image and its mask in a query or a form."""
+
+
+class EditBody(EditFields):
+    """POST /v1/images/edits"""
+
+    image: Base64Image
+    mask: Annotated[
+        str | None,
+        Field(
+            description="A picture of the image's size in base64. Transparent pixels are drawn anew; of one without "
+            "transparency, white ones. The image's own transparency if left out."
+        ),
+    ] = None
+
+
 class DenoiseFields(_Body):
     """What goes beside an image in a query or a form."""
 
@@ -58,15 +92,17 @@ class DenoiseFields(_Body):
     sigma: Annotated[
         float | None, Field(ge=0, description="Noise standard deviation for images in [0, 1]; estimated if left out.")
     ] = None
-    response_format: Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")] = (
-        None
-    )
+    response_format: ImageFormat = None
 
 
 class DenoiseBody(DenoiseFields):
     """POST /v1/images/denoise"""
 
     image: Annotated[Base64Image | list[Base64Image], Field(description="One image or several of one size.")]
+
+
+class RestoreBody(DenoiseBody):
+    """POST /v1/images/restore"""
 
 
 class ScoreFields(_Body):
@@ -76,14 +112,33 @@ class ScoreFields(_Body):
     alpha: Annotated[float, Field(gt=0, lt=1, description="Items with p_value <= alpha are called anomalies.")] = 0.05
 
 
-class ScoreBody(ScoreFields):
-    """POST /v1/score"""
+class EmbedFields(_Body):
+    """What goes beside images in a query or a form."""
+
+    model: ModelName = None
+    encoding_format: Annotated[
+        Literal["float", "base64"], Field(description="Numbers, or base64 of float32, little-endian.")
+    ] = "float"
+    dimensions: Annotated[int | None, Field(ge=1, description="The model's own size.")] = None
+    user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
+
+
+class ItemsBody(_Body):
+    """What a model scores or embeds, in JSON: one of the three fields."""
 
     input: Annotated[str | list[str] | None, Field(description="A text or several, for models of text.")] = None
     inputs: Annotated[Any, Field(description="Vectors [[…], …], or images as nested lists of numbers in [0, 1].")] = (
         None
     )
     image: Annotated[Base64Image | list[Base64Image] | None, Field(description="Images in base64.")] = None
+
+
+class ScoreBody(ScoreFields, ItemsBody):
+    """POST /v1/score"""
+
+
+class EmbedBody(EmbedFields, ItemsBody):
+    """POST /v1/embeddings"""
 
 
 class CompletionBody(_Body):

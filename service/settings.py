@@ -31,9 +31,13 @@ class Settings(BaseSettings):
 
     default_generate: str = "mnist-gan"
     default_denoise: str = "photo-denoiser"
+    default_edit: str = "mnist-diffusion"
+    default_restore: str = "mnist-restorer"
+    default_embed: str = "mnist-contrastive"
     default_score: str = "mnist-flow"
     default_complete: str = "shakespeare-gpt"
-    """Models used where a request names none; readiness waits for them."""
+    """Models used where a request names none. Readiness waits for those that the store has; for the others, the first
+    model by name that can do the task takes the place."""
 
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """`cuda` refuses to start without a GPU; `auto` takes one if there is one and says loudly if there is not."""
@@ -64,7 +68,7 @@ class Settings(BaseSettings):
     max_tokens: Positive = 4096
     """New tokens of one completion."""
     max_prompts: Positive = 64
-    """Prompts of one completion, and completions of one prompt."""
+    """Sequences of one request: prompts of one completion, completions of one prompt, images drawn pixel by pixel."""
     max_text_characters: Positive = 1_000_000
     """Characters of one text to be scored."""
 

@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,6 +32,11 @@ class File:
     blob: bytes
     media_type: str
     field: str
+
+    @property
+    def name(self) -> str:
+        """The field without its place: `image` for `image[1]`."""
+        return self.field.partition("[")[0]
 
 
 async def read(request: Request, limit: int) -> bytes:
@@ -87,21 +93,30 @@ def refusal(error: ValidationError) -> BadRequest | Invalid:
 
 
 async def read_files(
-    request: Request, schema: type[T], fields: type[T], settings: Settings, name: str = "image"
+    request: Request,
+    schema: type[T],
+    fields: type[T],
+    settings: Settings,
+    name: str = "image",
+    beside: Sequence[str] = (),
 ) -> tuple[T, list[File]]:
     """A body that carries images: raw bytes, multipart, or JSON with base64 in the field `name`.
 
-    Returns the JSON body as `schema`, or the query's and the form's fields as `fields`, and the images.
+    Returns the JSON body as `schema`, or the query's and the form's fields as `fields`, and the images. In a form and in
+    JSON other pictures may come in the fields `beside`.
     """
     kind = media_type(request)
     if kind == JSON:
         body = parse_json(await read(request, settings.max_body_bytes), schema)
-        given = getattr(body, name) or []
-        images = [given] if isinstance(given, str) else list(given)
-        return body, [_from_base64(text, f"{name}[{i}]") for i, text in enumerate(images)]
+        files = []
+        for key in (name, *beside):
+            given = getattr(body, key) or []
+            texts = [given] if isinstance(given, str) else list(given)
+            files += [_from_base64(text, f"{key}[{i}]") for i, text in enumerate(texts)]
+        return body, files
     query: dict[str, Any] = dict(request.query_params)
     if kind == MULTIPART:
-        form, files = await _multipart(request, settings, name)
+        form, files = await _multipart(request, settings, name, beside)
         return _fields_as({**query, **form}, fields), files
     if kind in picture.FORMATS or kind == npy.MEDIA_TYPE:
         parsed = _fields_as(query, fields)
@@ -110,7 +125,9 @@ async def read_files(
     raise UnsupportedMediaType(f"content-type: expected one of {takes}, found {kind[:80]!r}")
 
 
-async def _multipart(request: Request, settings: Settings, name: str) -> tuple[dict[str, Any], list[File]]:
+async def _multipart(
+    request: Request, settings: Settings, name: str, beside: Sequence[str]
+) -> tuple[dict[str, Any], list[File]]:
     blob = await read(request, settings.max_body_bytes)
 
     async def once() -> AsyncGenerator[bytes, None]:
@@ -119,7 +136,7 @@ async def _multipart(request: Request, settings: Settings, name: str) -> tuple[d
     parser = MultiPartParser(
         request.headers,
         once(),
-        max_files=settings.max_images,
+        max_files=settings.max_images + len(beside),
         max_fields=_MAX_FIELDS,
         max_part_size=settings.max_body_bytes,
     )
@@ -129,14 +146,17 @@ async def _multipart(request: Request, settings: Settings, name: str) -> tuple[d
         raise BadRequest(f"body: expected multipart/form-data, found {getattr(error, 'message', error)}") from error
     fields: dict[str, Any] = {}
     files: list[File] = []
+    places: Counter[str] = Counter()
     for key, value in form.multi_items():
         if isinstance(value, str):
             fields[key] = value
-        elif key not in (name, f"{name}[]"):
+        elif key.removesuffix("[]") not in (name, *beside):
             raise Invalid(f"{key[:80]}: expected files in the field {name}, found one here", field=name)
         else:
             kind = (value.content_type or "").split(";")[0].strip().lower()
-            files.append(File(await value.read(), kind, f"{name}[{len(files)}]"))
+            field = key.removesuffix("[]")
+            files.append(File(await value.read(), kind, f"{field}[{places[field]}]"))
+            places[field] += 1
     await form.close()
     return fields, files
 
@@ -160,7 +180,7 @@ def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
     batches = []
     for file in files:
         # The bytes say what they are; a wrong content type of a part is forgiven.
-        if file.blob.startswith(b"\x93NUMPY"):
+        if file.blob.startswith(npy.MAGIC):
             array = npy.decode(file.blob, settings.max_images * settings.max_pixels, file.field)
             batches.append(as_images(array, data, file.field))
         elif file.media_type == npy.MEDIA_TYPE:
@@ -179,6 +199,20 @@ def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
     if height * width > settings.max_pixels:
         raise TooLarge(f"image: {height * width} pixels, the limit is {settings.max_pixels}: send parts", field="image")
     return batches[0] if len(batches) == 1 else np.concatenate(batches)
+
+
+def mask(file: File, settings: Settings) -> np.ndarray:
+    """Where an image is to be drawn anew: (H, W) bool. A picture, or a .npy array in which more than a half says so.
+
+    Raises Invalid, BadRequest or TooLarge.
+    """
+    if not file.blob.startswith(npy.MAGIC):
+        return picture.decode_mask(file.blob, settings.max_pixels, file.name)
+    array = npy.decode(file.blob, settings.max_pixels, file.name)
+    plane = array.reshape(array.shape[-2:]) if array.size == np.prod(array.shape[-2:]) else array
+    if plane.ndim != 2:
+        raise Invalid(f"{file.name}: expected an array H × W, found {list(array.shape)}", field=file.name)
+    return plane > 0.5
 
 
 def _fields_as(fields: dict[str, Any], schema: type[T]) -> T:

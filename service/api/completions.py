@@ -5,13 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from contract import Capability
 from service.api import answer, body
+from service.api.events import Events, event
 from service.api.state import State, state_of
 from service.api.waiting import Pending
 from service.engine.job import Job, Sampling
@@ -100,28 +99,15 @@ async def _stream(
                     "finish_reason": piece.finish_reason,
                     "logprobs": logprobs,
                 }
-                yield _event({**head, "choices": [choice]})
+                yield event({**head, "choices": [choice]})
             if with_usage:
-                yield _event({**head, "choices": [], "usage": _usage(pending.ended(), ask.n)})
+                yield event({**head, "choices": [], "usage": _usage(pending.ended(), ask.n)})
         except AmostraError as error:
             request.scope["amostra.error"] = error
-            yield _event(error.body(request.scope["amostra.request_id"]))
+            yield event(error.body(request.scope["amostra.request_id"]))
         yield b"data: [DONE]\n\n"
 
-    return _Events(pending, events())
-
-
-class _Events(StreamingResponse):
-    """A stream whose jobs are given up when it ends, in whatever way, even before its first event."""
-
-    def __init__(self, pending: Pending, events: AsyncIterator[bytes]) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._pending = pending
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._pending:
-            await super().__call__(scope, receive, send)
+    return Events(pending, events())
 
 
 def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> list[completing.Request]:
@@ -187,7 +173,3 @@ def _usage(done: list[completing.Completion], n: int) -> dict[str, int]:
     prompt = sum(c.prompt_tokens for c in done[::n])
     completion = sum(c.completion_tokens for c in done)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-
-def _event(content: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(content) + b"\n\n"

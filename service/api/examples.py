@@ -16,6 +16,10 @@ MODELS = {
             "tasks": ["generate"],
             "capabilities": ["decode"],
             "providers": {"decode": "CPUExecutionProvider"},
+            "restores": None,
+            "samplers": [],
+            "sigma_range": None,
+            "latent_size": 64,
         }
     ],
 }
@@ -27,6 +31,13 @@ GENERATED = {
     "data": [{"b64_json": "iVBORw0KGgo…", "index": 0, "label": 7, "class": "7"}],
 }
 DENOISED = {"created": 1700000000, "model": "photo-denoiser", "data": [{"b64_json": "iVBORw0KGgo…", "index": 0}]}
+EDITED = {
+    "created": 1700000000,
+    "model": "mnist-diffusion",
+    "seed": 1,
+    "data": [{"b64_json": "iVBORw0KGgo…", "index": 0}],
+}
+RESTORED = {"created": 1700000000, "model": "mnist-restorer", "data": [{"b64_json": "iVBORw0KGgo…", "index": 0}]}
 SCORED = {
     "object": "list",
     "model": "mnist-flow",
@@ -39,6 +50,12 @@ SCORED = {
         "smallest_p_value": 0.0002,
     },
     "data": [{"index": 0, "log_prob": -598.2, "bits_per_dim": 1.1, "p_value": 0.42, "is_anomaly": False}],
+}
+EMBEDDED = {
+    "object": "list",
+    "model": "mnist-contrastive",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.31, -1.2, 0.05]}],
+    "usage": {"prompt_tokens": 0, "total_tokens": 0},
 }
 COMPLETED = {
     "id": "cmpl-5f1c",

@@ -1,20 +1,26 @@
-"""Routes of images: draw them, remove noise from them."""
+"""Routes of images: draw them, draw a part of one anew, remove noise from them, undo what was done to them."""
 
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import answer, body
-from service.api.state import state_of
-from service.api.waiting import run
-from service.codecs import npy
+from contract import Capability
+from service.api import answer, body, previews
+from service.api.state import State, state_of
+from service.api.waiting import run, run_all
+from service.codecs import npy, picture
 from service.errors import Invalid, TooLarge
 from service.model import LoadedModel
 from service.samplers import noise
-from service.schemas import DenoiseBody, DenoiseFields, GenerateBody
+from service.schemas import DenoiseBody, DenoiseFields, EditBody, EditFields, GenerateBody, RestoreBody
+from service.settings import Settings
 from service.tasks import denoise as denoising
+from service.tasks import edit as editing
 from service.tasks import generate as generating
+from service.tasks import restore as restoring
+from service.tasks import samples
 
 OFFERS = (answer.JSON, answer.PNG, npy.MEDIA_TYPE)
 
@@ -23,28 +29,34 @@ async def generate(request: Request) -> Response:
     """Draw images of a class, or of whatever the model draws."""
     state = state_of(request)
     ask = await body.read_json(request, GenerateBody, state.settings)
+    kind = "" if ask.stream else answer.choose(request, OFFERS, ask.response_format)
+    model = _model(request, state, ask.model, "generate")
+    drawing = _plan(model, ask, _most(model, "generate", state.settings))
+    about = {"model": model.id, **({"seeds": list(drawing.seeds)} if drawing.seeds else {"seed": drawing.seed})}
+    each = _items(model, drawing.n, drawing.labels)
+    if ask.stream:
+        return previews.stream(request, state, model, drawing, ask.partial_images or 0, about, each)
+    drawn = np.concatenate(await run_all(state, request, model, generating.draw(model, drawing)))
+    state.metrics.images.labels(model.id, "generate").inc(len(drawn))
+    return await answer.images(kind, drawn, about, each)
+
+
+async def edit(request: Request) -> Response:
+    """Draw a part of an image anew."""
+    state = state_of(request)
+    ask, files = await body.read_files(request, EditBody, EditFields, state.settings, beside=("mask",))
     kind = answer.choose(request, OFFERS, ask.response_format)
-    model = state.catalog.get(ask.model or state.catalog.default("generate"), "generate")
-    request.scope["amostra.model"] = model.id
-    drawing = _plan(model, ask, state.settings.max_images)
-    drawn = await run(state, request, model, generating.draw(model, drawing), drawing.work)
-    state.metrics.images.labels(model.id, "generate").inc(drawing.n)
-    names = model.manifest.data.class_names
-    labels: list[Any] = [None] * drawing.n if drawing.labels is None else drawing.labels.tolist()
-    each = [{"index": i, **({} if k is None else {"label": k, "class": names[k]})} for i, k in enumerate(labels)]
-    return await answer.images(kind, drawn, {"model": model.id, "seed": drawing.seed}, each)
-
-
-def _plan(model: LoadedModel, ask: GenerateBody, max_images: int) -> generating.Drawing:
-    if ask.n > max_images:
-        raise TooLarge(f"n: {ask.n} images, the limit is {max_images}: ask several times", field="n")
-    _, height, width = model.manifest.data.shape
-    if ask.size not in (None, "auto", f"{width}x{height}"):
-        raise Invalid(f"size: model {model.id} draws {width}x{height}, found {ask.size!r}: leave it out", field="size")
+    model = _model(request, state, ask.model, "edit")
+    image, hole = _image_and_hole(files, model, state.settings)
+    _check_n_and_size(model, ask, _most(model, "edit", state.settings), image.shape[2:])
     label = generating.resolve_label(model, ask.label, ask.prompt)
-    iterative: dict[str, object] = {"steps": ask.steps, "sampler": ask.sampler, "guidance": ask.guidance}
     seed = noise.draw_seed() if ask.seed is None else ask.seed
-    return generating.plan(model, ask.n, seed, label, ask.latents, iterative)
+    wishes = editing.Ask(ask.n, seed, label, ask.steps, ask.sampler, ask.guidance, ask.temperature)
+    jobs = editing.edit(model, image, hole, wishes)
+    drawn = np.concatenate(await run_all(state, request, model, jobs))
+    state.metrics.images.labels(model.id, "edit").inc(len(drawn))
+    labels = None if label is None else np.full(ask.n, label)
+    return await answer.images(kind, drawn, {"model": model.id, "seed": seed}, _items(model, ask.n, labels))
 
 
 async def denoise(request: Request) -> Response:
@@ -52,10 +64,104 @@ async def denoise(request: Request) -> Response:
     state = state_of(request)
     ask, files = await body.read_files(request, DenoiseBody, DenoiseFields, state.settings)
     kind = answer.choose(request, OFFERS, ask.response_format)
-    model = state.catalog.get(ask.model or state.catalog.default("denoise"), "denoise")
-    request.scope["amostra.model"] = model.id
+    model = _model(request, state, ask.model, "denoise")
     denoising.check_sigma(model, ask.sigma)
     noisy = body.images(files, model.manifest.data, state.settings)
-    clean = await run(state, request, model, denoising.denoise(model, noisy, ask.sigma), denoising.work(noisy))
-    state.metrics.images.labels(model.id, "denoise").inc(len(clean))
-    return await answer.images(kind, clean, {"model": model.id}, [{"index": i} for i in range(len(clean))])
+    job, work = denoising.denoise(model, noisy, ask.sigma), samples.work(noisy, model.manifest.data)
+    done: denoising.Denoised = await run(state, request, model, job, work)
+    state.metrics.images.labels(model.id, "denoise").inc(len(noisy))
+    levels = [] if done.sigma is None else done.sigma.tolist()
+    each = [
+        {"index": i, **({"sigma": levels[i], "sigma_estimated": done.estimated} if levels else {})}
+        for i in range(len(noisy))
+    ]
+    return await answer.images(kind, done.images, {"model": model.id}, each)
+
+
+async def restore(request: Request) -> Response:
+    """Undo what was done to one image or several of one size."""
+    state = state_of(request)
+    ask, files = await body.read_files(request, RestoreBody, DenoiseFields, state.settings)
+    kind = answer.choose(request, OFFERS, ask.response_format)
+    model = _model(request, state, ask.model, "restore")
+    restoring.check_sigma(model, ask.sigma)
+    degraded = restoring.degraded(model)
+    images = body.images(files, degraded, state.settings)
+    job, work = restoring.restore(model, images, ask.sigma), samples.work(images, degraded)
+    whole = await run(state, request, model, job, work)
+    state.metrics.images.labels(model.id, "restore").inc(len(whole))
+    return await answer.images(kind, whole, {"model": model.id}, _items(model, len(whole)))
+
+
+def _model(request: Request, state: State, name: str | None, task: str) -> LoadedModel:
+    model = state.catalog.get(name or state.catalog.default(task), task)
+    request.scope["amostra.model"] = model.id
+    return model
+
+
+def _items(model: LoadedModel, n: int, labels: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """What an answer says of each image."""
+    if labels is None:
+        return [{"index": i} for i in range(n)]
+    names = model.manifest.data.class_names
+    return [{"index": i, "label": k, "class": names[k]} for i, k in enumerate(labels.tolist())]
+
+
+def _plan(model: LoadedModel, ask: GenerateBody, max_images: int) -> generating.Drawing:
+    _check_n_and_size(model, ask, max_images, model.manifest.data.shape[1:])
+    if ask.partial_images and not ask.stream:
+        raise Invalid("partial_images: only a stream has previews: send stream: true with it", field="partial_images")
+    if ask.stream and ask.response_format not in (None, "b64_json"):
+        raise Invalid(
+            f"response_format: a stream carries b64_json, found {ask.response_format!r}: leave it out",
+            field="response_format",
+        )
+    given = [name for name in ("seed", "latents", "seeds") if getattr(ask, name) is not None]
+    if "seeds" in given and len(given) > 1:
+        raise Invalid(f"seeds: {' and '.join(given)} all say where to begin: send seeds alone", field="seeds")
+    return generating.plan(
+        model,
+        generating.Ask(
+            ask.n,
+            noise.draw_seed() if ask.seed is None else ask.seed,
+            generating.resolve_label(model, ask.label, ask.prompt),
+            ask.latents,
+            tuple(ask.seeds or ()),
+            ask.steps,
+            ask.sampler,
+            ask.guidance,
+            ask.temperature,
+        ),
+    )
+
+
+def _most(model: LoadedModel, task: str, settings: Settings) -> int:
+    """Images of one request. Those that are drawn value by value take a sequence's slot each."""
+    return settings.max_prompts if model.serving(task) is Capability.NEXT_TOKEN else settings.max_images
+
+
+def _check_n_and_size(
+    model: LoadedModel, ask: GenerateBody | EditFields, max_images: int, sides: tuple[int | None, ...]
+) -> None:
+    if ask.n > max_images:
+        raise TooLarge(f"n: {ask.n} images, the limit is {max_images}: ask several times", field="n")
+    height, width = sides
+    if ask.size not in (None, "auto", f"{width}x{height}"):
+        raise Invalid(f"size: model {model.id} draws {width}x{height}, found {ask.size!r}: leave it out", field="size")
+
+
+def _image_and_hole(files: list[body.File], model: LoadedModel, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """The one image (1, C, H, W), and where it is to be drawn anew: (H, W) bool."""
+    pictures = [file for file in files if file.name != "mask"]
+    masks = [file for file in files if file.name == "mask"]
+    image = body.images(pictures, model.manifest.data, settings)
+    if len(image) != 1 or len(masks) > 1:
+        found = f"{len(image)} images and {len(masks)} masks"
+        raise Invalid(f"image: expected one image and at most one mask, found {found}: send them alone", field="image")
+    if masks:
+        return image, body.mask(masks[0], settings)
+    is_array = pictures[0].blob.startswith(npy.MAGIC)
+    hole = None if is_array else picture.decode_transparency(pictures[0].blob, settings.max_pixels, pictures[0].field)
+    if hole is None:
+        raise Invalid("mask: expected one, or an image with transparent pixels, found neither: send one", field="mask")
+    return image, hole

@@ -38,8 +38,17 @@ async def get_model(request: Request) -> Response:
     return answer.json({**_summary(entry), "manifest": manifest})
 
 
+async def get_sheet(request: Request) -> Response:
+    """A picture of what a model does."""
+    model = state_of(request).catalog.get(request.path_params["id"])
+    if model.sheet is None:
+        raise NotFound(f"sheet: model {model.id} came without a sample sheet", field="model")
+    return Response(model.sheet, media_type=answer.PNG)
+
+
 def _summary(entry: Entry) -> dict[str, Any]:
     model = entry.model
+    manifest = model.manifest if model else None
     summary: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
@@ -53,5 +62,9 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "tasks": list(model.tasks) if model else [],
         "capabilities": sorted(model.runners) if model else [],
         "providers": {str(c): p for c, p in model.providers.items()} if model else {},
+        "restores": manifest.restoration.degradation if manifest and manifest.restoration else None,
+        "samplers": list(manifest.sampling.samplers) if manifest else [],
+        "sigma_range": manifest.sigma_range if manifest else None,
+        "latent_size": manifest.latent.size if manifest and manifest.latent else None,
     }
     return summary

@@ -45,7 +45,7 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
         "info": {
             "title": "Amostra",
             "version": version,
-            "description": "Draws images, removes noise, scores how unusual something is, completes text.",
+            "description": "Draws, edits and restores images, embeds, scores how unusual something is, completes text.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,

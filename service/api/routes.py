@@ -1,16 +1,38 @@
 """Every route of the service: its handler, and all that the documentation says of it."""
 
-from service.api import answer, completions, examples, images, models, score, system
+from service.api import answer, completions, embeddings, examples, images, models, score, system
 from service.api.table import Route
 from service.codecs import npy
-from service.schemas import CompletionBody, DenoiseBody, GenerateBody, ScoreBody
+from service.schemas import (
+    CompletionBody,
+    DenoiseBody,
+    EditBody,
+    EmbedBody,
+    GenerateBody,
+    RestoreBody,
+    ScoreBody,
+)
 
 _PICTURES = ("image/png", "image/jpeg", npy.MEDIA_TYPE)
 _IMAGES_OUT = (answer.JSON, answer.PNG, npy.MEDIA_TYPE)
 _POSTED = (400, 404, 406, 413, 415, 422, 429, 500, 503, 504)
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_FILE = {"type": "string", "format": "binary"}
+_FILES = {"type": "array", "items": _FILE}
 _MODEL = {"type": "string", "description": "Model name, or name@version; the task's default if left out."}
 _SIGMA = {"type": "number", "minimum": 0}
+_FORMAT = {"enum": ["b64_json", "png", "npy"]}
+_DRAWN = {
+    "prompt": {"type": "string", "description": "A class name."},
+    "label": {"type": "integer", "minimum": 0},
+    "n": {"type": "integer", "minimum": 1},
+    "seed": {"type": "integer", "minimum": 0},
+    "steps": {"type": "integer", "minimum": 1},
+    "sampler": {"type": "string"},
+    "guidance": {"type": "number", "minimum": 0},
+    "temperature": {"type": "number", "minimum": 0},
+    "response_format": _FORMAT,
+}
+_ENCODING = {"enum": ["float", "base64"]}
 _ALPHA = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 
 ROUTES = (
@@ -24,6 +46,7 @@ ROUTES = (
         errors=(422,),
     ),
     Route("GET", "/v1/models/{id}", models.get_model, "models", answer_example=examples.MODEL, errors=(404,)),
+    Route("GET", "/v1/models/{id}/sheet", models.get_sheet, "models", answers=(answer.PNG,), errors=(404, 503)),
     Route(
         "POST",
         "/v1/images/generations",
@@ -31,7 +54,30 @@ ROUTES = (
         "images",
         body=GenerateBody,
         answer_example=examples.GENERATED,
-        examples={"a seven": {"prompt": "7", "seed": 1}, "a grid": {"n": 16, "seed": 1}},
+        examples={
+            "a seven": {"prompt": "7", "seed": 1},
+            "a grid": {"n": 16, "seed": 1},
+            "from one seed to another": {"n": 8, "seeds": [1, 2], "prompt": "7"},
+            "as it comes about": {"prompt": "7", "seed": 1, "stream": True, "partial_images": 3},
+        },
+        answers=(*_IMAGES_OUT, "text/event-stream"),
+        errors=_POSTED,
+    ),
+    Route(
+        "POST",
+        "/v1/images/edits",
+        images.edit,
+        "images",
+        body=EditBody,
+        answer_example=examples.EDITED,
+        examples={"base64": {"image": "iVBORw0KGgo…", "mask": "iVBORw0KGgo…", "n": 4, "seed": 1}},
+        raw_bodies=_PICTURES,
+        form={
+            "type": "object",
+            "properties": {"image": _FILE, "mask": _FILE, "model": _MODEL, **_DRAWN},
+            "required": ["image"],
+        },
+        query={"model": _MODEL, **_DRAWN},
         answers=_IMAGES_OUT,
         errors=_POSTED,
     ),
@@ -45,7 +91,21 @@ ROUTES = (
         examples={"base64": {"image": "iVBORw0KGgo…", "sigma": 0.1}},
         raw_bodies=_PICTURES,
         form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "sigma": _SIGMA}},
-        query={"model": _MODEL, "sigma": _SIGMA, "response_format": {"enum": ["b64_json", "png", "npy"]}},
+        query={"model": _MODEL, "sigma": _SIGMA, "response_format": _FORMAT},
+        answers=_IMAGES_OUT,
+        errors=_POSTED,
+    ),
+    Route(
+        "POST",
+        "/v1/images/restore",
+        images.restore,
+        "images",
+        body=RestoreBody,
+        answer_example=examples.RESTORED,
+        examples={"base64": {"image": "iVBORw0KGgo…"}},
+        raw_bodies=_PICTURES,
+        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "sigma": _SIGMA}},
+        query={"model": _MODEL, "sigma": _SIGMA, "response_format": _FORMAT},
         answers=_IMAGES_OUT,
         errors=_POSTED,
     ),
@@ -67,6 +127,23 @@ ROUTES = (
     ),
     Route(
         "POST",
+        "/v1/embeddings",
+        embeddings.embed,
+        "embeddings",
+        body=EmbedBody,
+        answer_example=examples.EMBEDDED,
+        examples={
+            "base64": {"image": "iVBORw0KGgo…"},
+            "vectors": {"model": "a-table-model", "inputs": [[0.1, 0.2]], "encoding_format": "base64"},
+        },
+        raw_bodies=_PICTURES,
+        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "encoding_format": _ENCODING}},
+        query={"model": _MODEL, "encoding_format": _ENCODING},
+        answers=(answer.JSON, npy.MEDIA_TYPE),
+        errors=_POSTED,
+    ),
+    Route(
+        "POST",
         "/v1/completions",
         completions.complete,
         "text",
@@ -78,7 +155,13 @@ ROUTES = (
     ),
     Route("GET", "/livez", None, "operation", "The process answers.", answers=("text/plain",)),
     Route(
-        "GET", "/readyz", None, "operation", "The default models are loaded.", answers=("text/plain",), errors=(503,)
+        "GET",
+        "/readyz",
+        None,
+        "operation",
+        "The store is loaded, its default models are there.",
+        answers=("text/plain",),
+        errors=(503,),
     ),
     Route("GET", "/metrics", system.metrics, "operation", answers=("application/openmetrics-text",)),
     Route("GET", "/openapi.json", system.openapi, "operation"),

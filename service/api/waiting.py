@@ -25,7 +25,7 @@ class Pending:
         self._tickets: list[Ticket] = []
         try:
             for (job, work), future in zip(jobs, self._ended, strict=True):
-                self._tickets.append(state.engine.submit(model, job, work, self._settler(future)))
+                self._tickets.append(state.engine.submit(model, job, work, self._settler(future), group=self))
         except BaseException:
             self._cancel()
             raise
@@ -98,8 +98,13 @@ class Pending:
 
 async def run(state: State, request: Request, model: Model, job: Job, work: float) -> Any:
     """Run one job and wait for its result."""
-    with Pending(state, model, [(job, work)]) as pending:
-        return (await pending.results(request))[0]
+    return (await run_all(state, request, model, [(job, work)]))[0]
+
+
+async def run_all(state: State, request: Request, model: Model, jobs: Sequence[tuple[Job, float]]) -> list[Any]:
+    """Run the jobs of one request and wait for all of their results."""
+    with Pending(state, model, jobs) as pending:
+        return await pending.results(request)
 
 
 async def _disconnected(request: Request) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 from service.errors import BadRequest, Invalid, TooLarge
 
 MEDIA_TYPE = "application/x-npy"
+MAGIC = b"\x93NUMPY"
+"""What a file begins with."""
 _DTYPES = {"float16", "float32", "float64", "uint8", "bool"}
 
 

@@ -21,23 +21,7 @@ def decode(blob: bytes, channels: int, max_pixels: int, field: str = "image") ->
     Raises BadRequest where it cannot be read, TooLarge where it has too many pixels (known from its header, before it
     is unpacked), Invalid where the model's number of channels cannot be made of it.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture: Image.Image = Image.open(io.BytesIO(blob), formats=tuple(FORMATS.values()))
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise TooLarge(
-                    f"{field}: the picture has {width} × {height} pixels, the limit is {max_pixels}: make it smaller",
-                    field=field,
-                )
-            picture.load()
-    except TooLarge:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"{field}: the picture has too many pixels; the limit is {max_pixels}", field=field) from error
-    except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error … for broken files
-        raise BadRequest(f"{field}: expected a whole PNG or JPEG picture, found {_kind(blob)}", field=field) from error
+    picture = _open(blob, max_pixels, field)
     if picture.mode in ("I;16", "I;16B", "I", "F"):
         grey = np.asarray(picture, np.float32) / 65535.0
         return np.repeat(grey[None], channels, axis=0)
@@ -72,6 +56,55 @@ def grid(images: np.ndarray, gap: int = 2) -> np.ndarray:
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     return sheet
+
+
+def decode_mask(blob: bytes, max_pixels: int, field: str = "mask") -> np.ndarray:
+    """Where a picture says that something is to be drawn: (H, W) bool.
+
+    Of one with transparency, where it is more transparent than not; of any other, where it is more white than black.
+    Raises as decode does.
+    """
+    picture = _open(blob, max_pixels, field)
+    alpha = _alpha(picture)
+    if alpha is not None:
+        return alpha < 128
+    if picture.mode in ("I;16", "I;16B", "I", "F"):
+        return np.asarray(picture, np.float32) > 32767.0
+    return np.asarray(picture.convert("L")) > 127
+
+
+def decode_transparency(blob: bytes, max_pixels: int, field: str = "image") -> np.ndarray | None:
+    """Where a picture is more transparent than not: (H, W) bool; None for one that knows no transparency."""
+    alpha = _alpha(_open(blob, max_pixels, field))
+    return None if alpha is None else alpha < 128
+
+
+def _alpha(picture: Image.Image) -> np.ndarray | None:
+    """Opacity (H, W) uint8."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return None
+    return np.asarray(picture.convert("RGBA").getchannel("A"))
+
+
+def _open(blob: bytes, max_pixels: int, field: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture: Image.Image = Image.open(io.BytesIO(blob), formats=tuple(FORMATS.values()))
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise TooLarge(
+                    f"{field}: the picture has {width} × {height} pixels, the limit is {max_pixels}: make it smaller",
+                    field=field,
+                )
+            picture.load()
+    except TooLarge:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(f"{field}: the picture has too many pixels; the limit is {max_pixels}", field=field) from error
+    except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error … for broken files
+        raise BadRequest(f"{field}: expected a whole PNG or JPEG picture, found {_kind(blob)}", field=field) from error
+    return picture
 
 
 def _kind(blob: bytes) -> str:

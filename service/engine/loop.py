@@ -96,9 +96,11 @@ class Engine:
         work: float,
         on_done: Callable[[Ticket], None],
         priority: int = INTERACTIVE,
+        group: Any = None,
     ) -> Ticket:
-        """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens."""
-        ticket = Ticket(model, job, work, priority, on_done)
+        """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens. The jobs of a `group`
+        share what one job alone would get where sequences wait for a slot."""
+        ticket = Ticket(model, job, work, priority, on_done, group)
         with self._changed:
             if self._stopping:
                 raise NotReady("the service is stopping: send the request to another replica")
@@ -234,7 +236,7 @@ class Engine:
                 ticket.lane = lane
                 ticket.since = time.monotonic()
                 ticket.holders -= 1
-                self._scheduler.add(Work(ticket, call, lane, ticket.priority))
+                self._scheduler.add(Work(ticket, call, lane, ticket.priority, group=ticket.group))
                 return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=False)

@@ -8,7 +8,7 @@ before background work.
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +34,10 @@ class Lane:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A call that waits: `taken` of its rows (or prompt tokens) are in a batch or done, `done` are done."""
+    """A call that waits: `taken` of its rows (or prompt tokens) are in a batch or done, `done` are done.
+
+    `group` tells whose sequences belong together; without one, an owner's is its own.
+    """
 
     owner: Any
     call: Call
@@ -44,6 +47,8 @@ class Work:
     done: int = 0
     failed: Exception | None = None
     parts: list = field(default_factory=list)
+    group: Any = None
+    again: bool = False
 
     @property
     def left(self) -> int:
@@ -123,13 +128,14 @@ class _RowLane:
 class _SequenceLane:
     """Sequences that hold slots from their prompt to their end; one batch in flight.
 
-    A prompt is computed in chunks, and between two chunks the other sequences take a step.
+    A prompt is computed in chunks, and between two chunks the other sequences take a step. A slot goes to the group
+    that has fewest of them, so that a request for many sequences does not hold up one for few.
     """
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.waiting: tuple[deque[Work], deque[Work]] = (deque(), deque())
-        self.live: dict[int, Any] = {}
+        self.live: dict[int, Work] = {}  # by the owner's id: the call that took the slot
         self.ready: dict[int, Work] = {}
         self.prompt: Work | None = None
         self.left: list[Any] = []
@@ -143,6 +149,7 @@ class _SequenceLane:
         elif id(work.owner) in self.live:
             # A sequence that starts over keeps its turn, but its slot is filled anew.
             self.leave(work.owner)
+            work.again = True
             self.waiting[work.priority].appendleft(work)
         else:
             self.waiting[work.priority].append(work)
@@ -179,8 +186,10 @@ class _SequenceLane:
         if self.prompt is None and len(self.live) < self.lane.slots:
             first = next((waiting for waiting in self.waiting if waiting), None)
             if first:
-                self.prompt = first.popleft()
-                self.live[id(self.prompt.owner)] = self.prompt.owner
+                slots = Counter(id(work.group or work.owner) for work in self.live.values())
+                self.prompt = min(first, key=lambda work: (not work.again, slots[id(work.group or work.owner)]))
+                first.remove(self.prompt)
+                self.live[id(self.prompt.owner)] = self.prompt
         if self.prompt is not None and not (self.ready and self.prompt_was_last):
             self.prompt_was_last = True
             work = self.prompt

@@ -4,6 +4,8 @@ The buffer of a layer is [1 + slots, H_kv, cache, E]; past and present are bound
 in place. Sequences that take steps lie in rows 1 to n without gaps, the one whose prompt is being computed in row
 n + 1: when one leaves, the last takes its place. One binding is made for each number of rows.
 
+A graph that needs no past, a bigram's, has no buffer; its sequences are served in the same way.
+
 Row 0 keeps a lonely sequence company. A matrix product of one row takes another path through the kernels and differs
 in the last bits; with two rows or more, a row's bits do not depend on its batch.
 """

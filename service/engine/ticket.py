@@ -39,6 +39,7 @@ class Ticket:
     __slots__ = (
         "cancelled",
         "error",
+        "group",
         "holders",
         "job",
         "lane",
@@ -50,12 +51,21 @@ class Ticket:
         "work",
     )
 
-    def __init__(self, model: Model, job: Job, work: float, priority: int, on_done: Callable[["Ticket"], None]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        job: Job,
+        work: float,
+        priority: int,
+        on_done: Callable[["Ticket"], None],
+        group: Any = None,
+    ) -> None:
         self.model = model
         self.job = job
         self.work = work
         self.priority = priority
         self.on_done = on_done
+        self.group = group
         self.lane: Lane | None = None
         self.result: Any = None
         self.error: Exception | None = None

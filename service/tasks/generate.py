@@ -1,5 +1,16 @@
-"""Generate: draw images from a model that decodes latents."""
+"""Generate: draw images, in the way that the model draws them.
 
+    decode        a latent of unit noise -> an image, in one evaluation
+    denoise_step  an image of unit noise -> an image, in some evaluations
+    next_token    nothing -> an image, value by value
+
+`plan` checks a request against the model, `draw` makes the jobs. Sample i is a function of the model, the seed, i, its label
+and how it is drawn, alone.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,60 +19,98 @@ from contract import Capability
 from service.engine.job import Job, RowCall
 from service.errors import Invalid, ModelFailed
 from service.model import LoadedModel
-from service.samplers import noise
+from service.samplers import latents, noise
+from service.tasks import diffuse, pixels
+
+Preview = Callable[[int, np.ndarray], None]
+"""Is given the number of a preview, from 0, and the images as they stand: (n, C, H, W) in [0, 1]."""
+
+Jobs = list[tuple[Job, float]]
+"""Jobs that return images (m, C, H, W) each, n in all and in order, and their work."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request wishes for; None and () are no wish."""
+
+    n: int
+    seed: int
+    label: int | None = None
+    latents: list[list[float]] | None = None
+    seeds: tuple[int, ...] = ()
+    steps: int | None = None
+    sampler: str | None = None
+    guidance: float | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What to draw. Sample i is a function of the model, the seed, i and its label alone.
+    """What to draw, and how. `labels` (n,) int64 or None; `noise` (n, *latent shape) float32 the explicit latents.
 
-    `labels` (n,) int64 or None; `latents` (n, Z) float32 instead of drawn ones.
+    With `seeds` the noise moves from one seed's to the next one's, and `seed` is not used. `course` None is the model's
+    default.
     """
 
     n: int
     seed: int
     labels: np.ndarray | None = None
-    latents: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    seeds: tuple[int, ...] = ()
+    course: diffuse.Course | None = None
+    temperature: float = 1.0
 
-    @property
-    def work(self) -> float:
-        """Rows."""
-        return float(self.n)
+    def unit_noise(self, shape: tuple[int, ...], step: int = 0) -> np.ndarray:
+        """The noise of a step: that of step 0 is the latents. Returns (n, *shape) float32."""
+        if step == 0 and self.noise is not None:
+            return self.noise.reshape(self.n, *shape)
+        if self.seeds:
+            return latents.path(self.seeds, self.n, shape, step)
+        return noise.normal(self.seed, self.n, shape, step)
 
 
-def plan(
-    model: LoadedModel,
-    n: int,
-    seed: int,
-    label: int | None,
-    latents: list[list[float]] | None,
-    unsupported: dict[str, object],
-) -> Drawing:
-    """Check a request against the model.
+def plan(model: LoadedModel, ask: Ask) -> Drawing:
+    """Check a request against the model. Raises Invalid.
 
-    Without a label the classes take turns, so that a grid shows all of them. Raises Invalid.
+    Without a label the classes take turns, so that a grid shows all of them; but the images between seeds are all of one
+    class, which is then the first: the one of each seed's sample 0.
     """
-    for name, value in unsupported.items():
-        if value is not None:
-            raise Invalid(
-                f"{name}: model {model.id} draws in one evaluation and has no {name}: leave it out", field=name
-            )
+    capability = _capability(model)
+    _check_fields(model, capability, ask)
     classes = len(model.manifest.data.class_names)
     labels = None
-    if model.takes(Capability.DECODE, "label"):
-        labels = np.arange(n, dtype=np.int64) % classes if label is None else np.full(n, label, np.int64)
-    elif label is not None:
+    if model.takes(capability, "label"):
+        turns = np.zeros(ask.n, np.int64) if ask.seeds else np.arange(ask.n, dtype=np.int64) % max(1, classes)
+        labels = turns if ask.label is None else np.full(ask.n, ask.label, np.int64)
+    elif ask.label is not None:
         raise Invalid(f"label: model {model.id} draws without a class: leave label and prompt out", field="label")
-    array = None
-    if latents is not None:
-        size = model.manifest.latent.size if model.manifest.latent else 0
-        if len(latents) != n or any(len(row) != size for row in latents):
-            raise Invalid(f"latents: expected {n} × {size} numbers (n × latent size)", field="latents")
-        with np.errstate(over="ignore"):
-            array = np.array(latents, np.float32)
-        if not np.isfinite(array).all():
-            raise Invalid("latents: expected numbers that fit into float32, found a larger one", field="latents")
-    return Drawing(n, seed, labels, array)
+    if ask.seeds and ask.n < len(ask.seeds):
+        raise Invalid(
+            f"n: {ask.n} images cannot show {len(ask.seeds)} seeds: ask for {len(ask.seeds)} or more", field="n"
+        )
+    course = None
+    if capability is Capability.DENOISE_STEP:
+        course = diffuse.plan(model, ask.steps, ask.sampler, ask.guidance, with_class=labels is not None)
+    own = model.manifest.sampling.temperature
+    default = 1.0 if own is None else own
+    temperature = default if ask.temperature is None else ask.temperature
+    return Drawing(ask.n, ask.seed, labels, _latents(model, capability, ask), ask.seeds, course, temperature)
+
+
+def draw(model: LoadedModel, drawing: Drawing, previews: int = 0, preview: Preview | None = None) -> Jobs:
+    """Draw images. The jobs' results are (n, C, H, W) float32 in [0, 1], one after another.
+
+    Where they come about in several evaluations, `preview` is called up to `previews` times on the way.
+    """
+    capability = _capability(model)
+    if capability is Capability.NEXT_TOKEN:
+        return pixels.draw(model, drawing.n, drawing.seed, drawing.temperature)
+    if capability is Capability.DECODE:
+        return [(_decode(model, drawing), float(drawing.n))]
+    with_class = drawing.labels is not None
+    course = drawing.course or diffuse.plan(model, None, None, None, with_class=with_class)
+    moments = _moments(course, previews)
+    return [(_diffuse(model, drawing, course, moments, preview), course.work(drawing.n))]
 
 
 def resolve_label(model: LoadedModel, label: int | None, prompt: str | None) -> int | None:
@@ -88,15 +137,87 @@ def resolve_label(model: LoadedModel, label: int | None, prompt: str | None) -> 
     return label
 
 
-def draw(model: LoadedModel, drawing: Drawing) -> Job:
-    """Draw images. Returns (n, C, H, W) float32 in [0, 1]."""
+def check_ways(model: LoadedModel, capability: Capability, wishes: dict[str, object]) -> None:
+    """Refuse wishes that the model's way to draw has no use for. Raises Invalid."""
+    of_its_own = {
+        Capability.DENOISE_STEP: {"steps", "sampler", "guidance", "latents", "seeds"},
+        Capability.DECODE: {"latents", "seeds"},
+        Capability.NEXT_TOKEN: {"temperature"},
+    }.get(capability, set())
+    how = {
+        Capability.DENOISE_STEP: "draws from noise at temperature 1",
+        Capability.NEXT_TOKEN: "draws value by value, without noise or latents,",
+    }.get(capability, "draws in one evaluation")
+    for name, value in wishes.items():
+        if value not in (None, ()) and name not in of_its_own:
+            raise Invalid(f"{name}: model {model.id} {how} and has no {name}: leave it out", field=name)
+
+
+def _capability(model: LoadedModel) -> Capability:
+    capability = model.serving("generate")
+    assert capability is not None, "the catalog gives models that can"
+    return capability
+
+
+def _check_fields(model: LoadedModel, capability: Capability, ask: Ask) -> None:
+    names = ("steps", "sampler", "guidance", "temperature", "latents", "seeds")
+    check_ways(model, capability, {name: getattr(ask, name) for name in names})
+    if None in model.manifest.data.shape:
+        raise Invalid(f"model: images of model {model.id} have no size of their own: choose another", field="model")
+
+
+def _latent_shape(model: LoadedModel, capability: Capability) -> tuple[int, ...]:
     latent = model.manifest.latent
-    assert latent is not None, "the contract asks for it"
-    z = drawing.latents
-    if z is None:
-        z = noise.normal(drawing.seed, drawing.n, (latent.size,))  # (n, Z)
+    if capability is Capability.DECODE:
+        assert latent is not None, "the contract asks for it"
+        return (latent.size,)
+    return tuple(side or 0 for side in model.manifest.data.shape)
+
+
+def _latents(model: LoadedModel, capability: Capability, ask: Ask) -> np.ndarray | None:
+    """The request's latents (n, size), None where it has none."""
+    if ask.latents is None:
+        return None
+    size = math.prod(_latent_shape(model, capability))
+    if len(ask.latents) != ask.n or any(len(row) != size for row in ask.latents):
+        raise Invalid(f"latents: expected {ask.n} × {size} numbers (n × latent size)", field="latents")
+    with np.errstate(over="ignore"):
+        array = np.array(ask.latents, np.float32)
+    if not np.isfinite(array).all():
+        raise Invalid("latents: expected numbers that fit into float32, found a larger one", field="latents")
+    return array
+
+
+def _decode(model: LoadedModel, drawing: Drawing) -> Job:
+    z = drawing.unit_noise(_latent_shape(model, Capability.DECODE))  # (n, Z)
     inputs = {"z": z} if drawing.labels is None else {"z": z, "label": drawing.labels}
     outputs = yield RowCall(Capability.DECODE, inputs)
-    if not np.isfinite(outputs["x"]).all():
+    return _finished(model, outputs["x"])
+
+
+def _diffuse(
+    model: LoadedModel, drawing: Drawing, course: diffuse.Course, moments: list[int], preview: Preview | None
+) -> Job:
+    shape = _latent_shape(model, Capability.DENOISE_STEP)
+    noises = (drawing.unit_noise(shape, step) for step in itertools.count(1))
+    counted = itertools.count(1)
+
+    def on_x0(x0: np.ndarray) -> np.ndarray:
+        if (number := next(counted)) in moments and preview is not None:
+            preview(moments.index(number), _finished(model, x0))
+        return x0
+
+    x = course.sigmas[0] * drawing.unit_noise(shape)  # (n, C, H, W)
+    return _finished(model, (yield from diffuse.walk(model, course, x, drawing.labels, noises, on_x0)))
+
+
+def _moments(course: diffuse.Course, previews: int) -> list[int]:
+    """After which evaluations a preview is due: evenly, and none after the last."""
+    last = course.evaluations()
+    return sorted({round(last * (k + 1) / (previews + 1)) for k in range(previews)} - {0, last})
+
+
+def _finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
+    if not np.isfinite(images).all():
         raise ModelFailed(f"model {model.id} drew pixels that are no numbers: draw with another seed")
-    return np.clip(outputs["x"], 0.0, 1.0)
+    return np.clip(images, 0.0, 1.0)

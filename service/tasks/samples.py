@@ -57,3 +57,8 @@ def check_range(batch: np.ndarray, data: Data, field: str) -> None:
         raise Invalid(
             f"{field}: expected values in [{low:g}, {high:g}], found [{least:g}, {most:g}]: rescale them", field=field
         )
+
+
+def work(batch: np.ndarray, data: Data) -> float:
+    """The work of one evaluation: rows, or pixels where a row may be of any size. batch (N, C, H, W)."""
+    return float(batch.size if None in data.shape else len(batch))

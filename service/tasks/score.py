@@ -13,23 +13,26 @@ import numpy as np
 
 from contract import Capability
 from service.engine.job import Arrays, Job, RowCall
-from service.errors import Invalid, ModelFailed
+from service.errors import ModelFailed
 from service.model import LoadedModel
-from service.tasks.tokens import encode
+from service.tasks.tokens import pad, width_of
+
+_UNNORMALISED = ("energy", "critic")
 
 
 @dataclass(frozen=True)
 class Scores:
     """One row for each item: log_prob in nats, the dimensions (values or tokens) it is spread over, p-values or None
-    where the model has no calibration."""
+    where the model has no calibration. An energy and a critic's score are no densities: they have no bits."""
 
     log_prob: np.ndarray
     dimensions: np.ndarray
     p_value: np.ndarray | None
+    normalised: bool = True
 
     @property
-    def bits_per_dim(self) -> np.ndarray:
-        return -self.log_prob / (self.dimensions * math.log(2))
+    def bits_per_dim(self) -> np.ndarray | None:
+        return -self.log_prob / (self.dimensions * math.log(2)) if self.normalised else None
 
 
 def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
@@ -58,13 +61,10 @@ def score_texts(model: LoadedModel, rows: Sequence[np.ndarray]) -> Job:
         sequence = np.concatenate([[text.start_token], ids])
         for start in range(0, len(ids), text.context):
             window = sequence[start : start + text.context + 1]
-            by_width.setdefault(_width(len(window), text.context), []).append((i, window))
+            width = width_of(len(window) - 1, text.context) + 1  # the first token is given
+            by_width.setdefault(width, []).append((i, window))
     for width, windows in by_width.items():
-        input_ids = np.zeros((len(windows), width), np.int64)
-        for row, (_, window) in enumerate(windows):
-            input_ids[row, : len(window)] = window
-        lengths = np.array([len(window) for _, window in windows], np.int64)
-        outputs = yield RowCall(Capability.LOG_DENSITY, {"input_ids": input_ids, "lengths": lengths})
+        outputs = yield RowCall(Capability.LOG_DENSITY, pad([window for _, window in windows], width))
         np.add.at(total, [i for i, _ in windows], _sums(outputs))
     return _scores(model, total, np.array([len(ids) for ids in rows], np.float64))
 
@@ -78,27 +78,6 @@ def _sums(outputs: Arrays) -> np.ndarray:
     return outputs["log_prob"].astype(np.float64) if parts is None else parts.astype(np.float64).sum(axis=-1)
 
 
-def tokenize(model: LoadedModel, texts: Sequence[str], max_characters: int) -> list[np.ndarray]:
-    """Token ids of texts. Raises Invalid for one that is empty, too long, or has a character that is unknown."""
-    rows = []
-    for i, text in enumerate(texts):
-        field = "input" if len(texts) == 1 else f"input[{i}]"
-        if not text:
-            raise Invalid(f"{field}: expected at least one character, found an empty text", field=field)
-        if len(text) > max_characters:
-            raise Invalid(f"{field}: {len(text)} characters, the limit is {max_characters}: send parts", field=field)
-        rows.append(encode(model, text, field))
-    return rows
-
-
-def _width(length: int, context: int) -> int:
-    """Rows are padded to few widths, so that texts can share batches: an eighth of the context, doubled as needed."""
-    width = max(1, context // 8)
-    while width + 1 < length:
-        width *= 2
-    return min(width, context) + 1
-
-
 def _scores(model: LoadedModel, log_prob: np.ndarray, dimensions: np.ndarray) -> Scores:
     if not np.isfinite(log_prob).all():
         bad = np.flatnonzero(~np.isfinite(log_prob))[0]
@@ -108,4 +87,5 @@ def _scores(model: LoadedModel, log_prob: np.ndarray, dimensions: np.ndarray) ->
     if calibration is not None and model.calibration is not None:
         per_token = calibration.statistic == "log_prob_per_token"
         p = p_values(log_prob / dimensions if per_token else log_prob, model.calibration)
-    return Scores(log_prob, dimensions, p)
+    density = model.manifest.capabilities[Capability.LOG_DENSITY].density
+    return Scores(log_prob, dimensions, p, density not in _UNNORMALISED)

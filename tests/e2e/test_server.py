@@ -22,15 +22,24 @@ from tests.e2e.server import Server
 from tests.eventually import eventually
 from tests.service.api.client import b64, npy, png, read_npy, read_png, said, unb64
 from tests.toys import directories
-from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER, normal_images
+from tests.toys.directories import (
+    DENSITY,
+    EMBEDDER,
+    GENERATOR,
+    TABLE,
+    TEXT_EMBEDDER,
+    TOYS,
+    WRITER,
+    normal_images,
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Started without the default model of text: alive, but not ready."""
+    """Started with a default model of text that cannot be loaded yet: alive, but not ready."""
     store = tmp_path_factory.mktemp("store")
     directories.write_store(store)
-    (store / WRITER).rename(store / ".not-yet")
+    (store / WRITER / "1/manifest.json").rename(store / WRITER / "1/not-yet.json")
     settings = {"AMOSTRA_POLL_SECONDS": "0.1", "AMOSTRA_PROVIDER": "cpu", "AMOSTRA_QUEUE_REQUESTS": "48"}
     server = Server(store, tmp_path_factory.mktemp("bentoml"), settings)
     try:
@@ -51,15 +60,16 @@ def client(server: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 
-def test_alive_but_not_ready_while_a_default_model_is_missing(http: httpx.Client) -> None:
+def test_alive_but_not_ready_while_a_default_model_is_refused(http: httpx.Client) -> None:
     assert http.get("/livez").status_code == 200
     assert http.get("/readyz").status_code == 503
     answer = http.post("/v1/completions", json={})
-    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
 
 
-def test_ready_when_it_is_there(server: Server, http: httpx.Client) -> None:
-    (server.store / ".not-yet").rename(server.store / WRITER)
+def test_ready_when_it_is_whole(server: Server, http: httpx.Client) -> None:
+    directory = server.store / WRITER / "1"
+    (directory / "not-yet.json").rename(directory / "manifest.json")
     server.until("/readyz", 200, seconds=20)
     assert http.post("/v1/completions", json={}).status_code == 200
 
@@ -83,6 +93,8 @@ def test_every_route_answers(http: httpx.Client) -> None:
     assert read_png(clean.content).shape == (8, 8)
     assert http.post("/v1/score", files={"image": ("a.png", png(image))}).json()["model"] == DENSITY
     assert http.post("/v1/score", json={"input": "To be"}).json()["model"] == WRITER
+    assert http.post("/v1/embeddings", json={"input": "To be"}).json()["model"] == TEXT_EMBEDDER
+    assert read_png(http.get(f"/v1/models/{EMBEDDER}/sheet").content).shape == (8, 8)
     assert http.get("/openapi.json").json()["openapi"].startswith("3.1")
     assert http.get("/docs").headers["content-type"].startswith("text/html")
     assert http.get("/", follow_redirects=True).status_code == 200
@@ -106,7 +118,7 @@ def test_errors_are_ours_and_not_the_framework_s(http: httpx.Client) -> None:
 
 
 def test_openai_lists_models(client: openai.OpenAI) -> None:
-    assert {model.id for model in client.models.list()} == {GENERATOR, DENOISER, DENSITY, WRITER, TABLE}
+    assert {model.id for model in client.models.list()} == set(TOYS)
     assert client.models.retrieve(WRITER).owned_by == "amostra"
 
 

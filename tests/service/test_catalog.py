@@ -11,11 +11,21 @@ import pytest
 from service.catalog import Catalog, Entry
 from service.errors import Invalid, NotFound, NotReady
 from service.loading import load_model
+from service.model import TASKS
 from service.settings import Settings
 from tests.eventually import eventually
 from tests.toys import directories
 from tests.toys.broken import BROKEN, edit_manifest
-from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER
+from tests.toys.directories import (
+    BIGRAM,
+    DENSITY,
+    EMBEDDER,
+    GENERATOR,
+    TABLE,
+    TEXT_EMBEDDER,
+    TOYS,
+    WRITER,
+)
 
 SPOILED = [c for c in BROKEN if BROKEN[c].write is directories.write_generator and c != "link outside"]
 """Ways to spoil the generator; a link to the same file looks, and is, unchanged."""
@@ -46,7 +56,7 @@ def entry_of(catalog: Catalog, name: str, version: str = "1") -> Entry:
 class TestStart:
     def test_everything_in_the_store_serves(self, catalog: Catalog) -> None:
         assert [(e.name, e.version, e.state, e.problem) for e in catalog.entries()] == [
-            (name, "1", "ready", None) for name in sorted([GENERATOR, DENOISER, DENSITY, WRITER, TABLE])
+            (name, "1", "ready", None) for name in sorted(TOYS)
         ]
         assert catalog.ready()
 
@@ -56,12 +66,44 @@ class TestStart:
         with pytest.raises(NotFound):
             catalog.get(GENERATOR)
 
-    @pytest.mark.parametrize("missing", [GENERATOR, DENOISER, DENSITY, WRITER])
-    def test_ready_needs_the_default_of_every_task(self, store: Path, missing: str) -> None:
-        shutil.rmtree(store / missing)
+    @pytest.mark.parametrize("default", sorted({getattr(Settings(), f"default_{task}") for task in TASKS}))
+    def test_ready_needs_every_default_that_the_store_has(self, store: Path, default: str) -> None:
+        BROKEN["no manifest"].spoil(store / default / "1")
         catalog = catalog_of(store)
         catalog.refresh(settled=True)
         assert not catalog.ready()
+        shutil.rmtree(store / default)
+        look_twice(catalog)
+        assert catalog.ready()
+
+    def test_one_model_of_one_s_own_is_enough(self, tmp_path: Path) -> None:
+        directories.write_table(tmp_path, "mine")
+        catalog = catalog_of(tmp_path)
+        assert not catalog.ready()
+        catalog.refresh(settled=True)
+        assert catalog.ready()
+        assert catalog.default("score") == "mine"
+
+    def test_a_store_where_nothing_serves_is_not_ready(self, tmp_path: Path) -> None:
+        catalog = catalog_of(tmp_path)
+        catalog.refresh(settled=True)
+        assert not catalog.ready()
+        BROKEN["no manifest"].spoil(directories.write_table(tmp_path, "mine"))
+        look_twice(catalog)
+        assert entry_of(catalog, "mine").state == "refused"
+        assert not catalog.ready()
+
+    def test_ready_waits_for_all_that_was_found_first(self, store: Path) -> None:
+        ready = []
+
+        def load(directory: Path, *rest):
+            ready.append(catalog.ready())
+            return load_model(directory, *rest)
+
+        catalog = catalog_of(store, load=load)
+        catalog.refresh(settled=True)
+        assert ready == [False] * len(TOYS)
+        assert catalog.ready()
 
     def test_ready_needs_a_default_that_can_do_its_task(self, store: Path) -> None:
         catalog = Catalog(Settings(models=store, default_generate=TABLE, provider="cpu"), "cpu")
@@ -80,7 +122,7 @@ class TestStart:
         shutil.copytree(store / GENERATOR / "1", store / GENERATOR / ".2")
         catalog = catalog_of(store)
         catalog.refresh(settled=True)
-        assert len(catalog.entries()) == 5
+        assert len(catalog.entries()) == len(TOYS)
 
 
 class TestLoading:
@@ -94,7 +136,7 @@ class TestLoading:
         catalog = catalog_of(store, load=load)
         catalog.start()
         try:
-            eventually(lambda: len(catalog.entries()) == 5)
+            eventually(lambda: len(catalog.entries()) == len(TOYS))
             with pytest.raises(NotReady, match="is being loaded: try again") as caught:
                 catalog.get(WRITER, "complete")
             assert caught.value.retry_after is not None
@@ -139,7 +181,7 @@ class TestRefusal:
         for part in breakage.says:
             assert part in broken.problem
         assert catalog.ready()
-        assert sorted(e.name for e in catalog.current()) == sorted([GENERATOR, DENOISER, DENSITY, WRITER, TABLE])
+        assert [e.name for e in catalog.current()] == sorted(TOYS)
         assert catalog.get(name).version == "1"
         with pytest.raises(NotReady, match="was refused"):
             catalog.get(f"{name}@7")
@@ -153,7 +195,7 @@ class TestRefusal:
         catalog = catalog_of(store, load=load)
         catalog.refresh(settled=True)
         assert "RecursionError" in str(entry_of(catalog, DENSITY).problem)
-        assert len(catalog.current()) == 4
+        assert len(catalog.current()) == len(TOYS) - 1
 
 
 class TestChanges:
@@ -256,8 +298,10 @@ class TestChanges:
         told: list[tuple[str, str, bool]] = []
         catalog = catalog_of(store, on_change=lambda entry, present: told.append((entry.name, entry.state, present)))
         catalog.refresh(settled=True)
-        assert sorted(told) == sorted((name, "ready", True) for name in (GENERATOR, DENOISER, DENSITY, WRITER, TABLE))
-        assert told[-1][0] == TABLE, "default models are loaded first"
+        assert sorted(told) == [(name, "ready", True) for name in sorted(TOYS)]
+        defaults = {getattr(Settings(), f"default_{task}") for task in TASKS}
+        first = [name in defaults for name, _, _ in told]
+        assert first == sorted(first, reverse=True), "default models are loaded first"
         told.clear()
         edit_manifest(store / TABLE / "1", lambda manifest: manifest.update(flavour="sweet"))
         look_twice(catalog)
@@ -291,12 +335,56 @@ class TestNames:
 
     @pytest.mark.parametrize("task", ["generate", "denoise", "complete"])
     def test_a_task_that_a_model_cannot_do_names_those_that_can(self, catalog: Catalog, task: str) -> None:
-        with pytest.raises(Invalid, match=f"cannot {task}; models that can: {catalog.default(task)}"):
+        with pytest.raises(Invalid, match=f"cannot {task}; models that can: .*{catalog.default(task)}"):
             catalog.get(TABLE, task)
 
-    def test_the_default_of_a_task_is_a_setting(self, store: Path) -> None:
-        catalog = Catalog(Settings(models=store, default_score=TABLE), "cpu")
-        assert [catalog.default(task) for task in ("score", "generate")] == [TABLE, GENERATOR]
+
+class TestDefaults:
+    def test_they_are_settings(self, store: Path) -> None:
+        catalog = Catalog(Settings(models=store, default_score=TABLE, provider="cpu"), "cpu")
+        catalog.refresh(settled=True)
+        assert [catalog.default(task) for task in ("score", "generate", "embed")] == [TABLE, GENERATOR, EMBEDDER]
+
+    def test_without_the_setting_s_model_the_first_by_name_that_can(self, store: Path, catalog: Catalog) -> None:
+        for name in (GENERATOR, WRITER, EMBEDDER):
+            shutil.rmtree(store / name)
+        directories.write_bigram(store, "zebra")
+        look_twice(catalog)
+        assert catalog.default("complete") == BIGRAM
+        assert catalog.default("embed") == TABLE
+        assert catalog.default("generate") == min(e.name for e in catalog.current() if "generate" in e.model.tasks)
+        directories.write_writer(store)
+        look_twice(catalog)
+        assert catalog.default("complete") == WRITER
+
+    def test_a_default_that_was_refused_is_not_silently_replaced(self, store: Path) -> None:
+        BROKEN["wrong hash"].spoil(store / GENERATOR / "1")
+        catalog = catalog_of(store)
+        catalog.refresh(settled=True)
+        with pytest.raises(NotReady, match="was refused"):
+            catalog.get(catalog.default("generate"), "generate")
+
+    def test_those_of_a_kind_of_data(self, catalog: Catalog) -> None:
+        assert catalog.default("score", "text") == WRITER
+        assert catalog.default("embed", "text") == TEXT_EMBEDDER
+        assert catalog.default("score", "image") == DENSITY
+        assert catalog.default("score", "vector") == TABLE
+
+    def test_a_default_of_another_task_goes_before_the_first_by_name(self, store: Path, catalog: Catalog) -> None:
+        directories.write_writer(store, "aardvark")
+        look_twice(catalog)
+        assert catalog.default("score", "text") == WRITER
+
+    def test_a_task_that_nothing_can_do_is_named(self, tmp_path: Path) -> None:
+        directories.write_table(tmp_path)
+        catalog = catalog_of(tmp_path)
+        with pytest.raises(NotReady, match="none that can complete is loaded yet: try again"):
+            catalog.default("complete")
+        catalog.refresh(settled=True)
+        with pytest.raises(NotFound, match="no model in the store can complete"):
+            catalog.default("complete")
+        with pytest.raises(NotFound, match="no model in the store can embed text"):
+            catalog.default("embed", "text")
 
 
 @pytest.fixture

@@ -30,10 +30,18 @@ def test_every_toy_loads_with_its_tasks(store: Path) -> None:
     tasks = {d.parent.name: load(d).tasks for d in store.glob("*/*")}
     assert tasks == {
         directories.GENERATOR: ("generate",),
-        directories.DENOISER: ("denoise",),
+        directories.DENOISER: ("denoise", "restore"),
         directories.DENSITY: ("score",),
-        directories.TABLE: ("score",),
+        directories.TABLE: ("embed", "score"),
         directories.WRITER: ("score", "complete"),
+        directories.EMBEDDER: ("embed",),
+        directories.PIXELS: ("generate", "edit"),
+        directories.BIGRAM: ("complete",),
+        directories.TEXT_EMBEDDER: ("embed",),
+        directories.DIFFUSION: ("generate", "denoise", "edit"),
+        directories.RESTORER: ("restore",),
+        directories.INPAINTER: ("edit", "restore"),
+        directories.COLOURIST: ("restore",),
     }
 
 
@@ -47,6 +55,8 @@ def test_what_is_loaded_is_what_the_directory_holds(store: Path) -> None:
     assert model.calibration is not None
     assert len(model.calibration) == 199
     assert 0 < model.load_seconds < 60
+    assert model.sheet is None
+    assert load(store / directories.EMBEDDER / "1").sheet == (store / directories.EMBEDDER / "1/sheet.png").read_bytes()
     runner = model.runners[Capability.NEXT_TOKEN]
     assert isinstance(runner, SequenceRunner)
     assert (runner.slots, runner.context) == (3, directories.CONTEXT)

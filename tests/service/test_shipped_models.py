@@ -12,7 +12,7 @@ from service.engine.scheduler import Batch, Lane, Piece, Work
 from service.loading import load_model
 from service.model import LoadedModel
 from service.settings import Settings
-from service.tasks.score import _width
+from service.tasks.tokens import width_of
 
 STORE = Path(__file__).parents[2] / "exported"
 SHIPPED = sorted(path.parent for path in STORE.glob("[!.]*/[!.]*/manifest.json"))
@@ -31,9 +31,10 @@ def test_every_task_has_a_shipped_default_model() -> None:
         assert task in tasks[getattr(Settings(), f"default_{task}")]
 
 
-def rows_for(model: LoadedModel, tensors: tuple[TensorSpec, ...], rows: int, width: int) -> Arrays:
+def rows_for(model: LoadedModel, capability: Capability, rows: int, width: int) -> Arrays:
     """Random inputs of the kind that the graph takes."""
     rng = np.random.default_rng(width)
+    tensors = model.manifest.capabilities[capability].inputs
     text, classes = model.manifest.text, len(model.manifest.data.class_names)
 
     def one(tensor: TensorSpec) -> np.ndarray:
@@ -44,6 +45,9 @@ def rows_for(model: LoadedModel, tensors: tuple[TensorSpec, ...], rows: int, wid
             return rng.integers(2, width + 1, rows)
         if tensor.name == "label":
             return rng.integers(0, classes, rows)
+        if tensor.name == "sigma" and capability is Capability.DENOISE_STEP:
+            assert model.manifest.sigma_range is not None
+            return rng.uniform(*model.manifest.sigma_range, rows).astype(np.float32)
         if tensor.name == "sigma":
             return rng.choice([-1, 0.05, 0.2], rows).astype(np.float32)
         shape = [d if isinstance(d, int) else SIDE for d in tensor.shape[1:]]
@@ -54,10 +58,11 @@ def rows_for(model: LoadedModel, tensors: tuple[TensorSpec, ...], rows: int, wid
     return {tensor.name: one(tensor) for tensor in tensors}
 
 
-def widths(model: LoadedModel) -> list[int]:
-    """The widths that texts are padded to; other models have none."""
+def widths(model: LoadedModel, capability: Capability) -> list[int]:
+    """The widths that texts are padded to, with the token that a score takes as given; other models have none."""
     text = model.manifest.text
-    return sorted({_width(n, text.context) for n in range(2, text.context + 2)}) if text else [0]
+    given = capability is Capability.LOG_DENSITY
+    return sorted({width_of(n, text.context) + given for n in range(1, text.context + 1)}) if text else [0]
 
 
 @pytest.mark.parametrize("directory", SHIPPED, ids=lambda d: d.parent.name)
@@ -66,8 +71,8 @@ def test_a_row_is_bit_identical_in_any_company(directory: Path) -> None:
     for capability, runner in model.runners.items():
         if not isinstance(runner, RowRunner):
             continue
-        for width in widths(model):
-            everything = rows_for(model, model.manifest.capabilities[capability].inputs, 12, width)
+        for width in widths(model, capability):
+            everything = rows_for(model, capability, 12, width)
             check(runner, capability, everything)
 
 
@@ -76,7 +81,8 @@ def check(runner: RowRunner, capability: Capability, everything: Arrays) -> None
         call = RowCall(capability, {name: array[rows] for name, array in everything.items()})
         outputs = runner.run(Batch(LANE, (Piece(Work("a", call, LANE), 0, len(rows)),)))[0][0]
         # Of texts the parts are used: a sum over them depends on the number of rows.
-        return {"log_prob_map": outputs["log_prob_map"]} if "input_ids" in everything else outputs
+        text = "input_ids" in everything and "log_prob_map" in outputs
+        return {"log_prob_map": outputs["log_prob_map"]} if text else outputs
 
     alone = [run(np.array([i])) for i in range(12)]
     rng = np.random.default_rng(0)

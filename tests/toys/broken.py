@@ -194,6 +194,16 @@ def _no_tokenizer(directory: Path) -> None:
     rehash(directory)
 
 
+def _sheet_that_is_none(directory: Path) -> None:
+    (directory / "sheet.png").write_bytes(b"GIF89a")
+    rehash(directory)
+
+
+def _other_sheet(directory: Path) -> None:
+    with (directory / "sheet.png").open("ab") as stream:
+        stream.write(b"\0")
+
+
 def _graph_that_fails(directory: Path) -> None:
     def change(proto: onnx.ModelProto) -> None:
         for node in proto.graph.node[:2]:  # to depth and back
@@ -243,6 +253,10 @@ BROKEN: dict[str, Breakage] = {
     "empty calibration": Breakage(_density, _empty_calibration, ("calibration.npy", "expected a .npy array", "found")),
     "zipped calibration": Breakage(_density, _zipped_calibration, ("calibration.npy", "expected", "found")),
     "nan calibration": Breakage(_density, _nan_calibration, ("calibration.npy", "expected 499 finite", "found")),
+    "sheet that is none": Breakage(
+        directories.write_embedder, _sheet_that_is_none, ("sheet.png", "expected a PNG", "found")
+    ),
+    "other sheet": Breakage(directories.write_embedder, _other_sheet, ("sheet.png", "expected sha256", "found")),
     "no tokenizer": Breakage(
         directories.write_writer, _no_tokenizer, ("tokenizer.json", "expected a tokenizer.json", "found")
     ),

@@ -4,32 +4,51 @@ store/<name>/<version>/manifest.json, *.onnx, tokenizer.json, calibration.npy
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 
 from contract import Capability, Manifest, write_manifest
-from contract.manifest import Agreement, Calibration, Data, FileRef, Graph, Latent, Text
+from contract.manifest import (
+    Agreement,
+    Calibration,
+    Data,
+    Density,
+    FileRef,
+    Graph,
+    Latent,
+    Pixels,
+    Restoration,
+    Sampling,
+    Text,
+)
 from tests.toys import graphs
 
 CHARACTERS = "\n !',.?abcdefghijklmnopqrstuvwxyzABEHIJLMORTU:"
 START = CHARACTERS.index("\n")
 CONTEXT = 32
 DIGITS = tuple("0123456789")
-GENERATOR, DENOISER, DENSITY, WRITER, TABLE = (
+GENERATOR, DENOISER, DENSITY, WRITER, EMBEDDER, DIFFUSION, RESTORER = (
     "mnist-gan",
     "photo-denoiser",
     "mnist-flow",
     "shakespeare-gpt",
-    "toy-table",
+    "mnist-contrastive",
+    "mnist-diffusion",
+    "mnist-restorer",
 )
 """The service's default models go by the names of the real ones, so that its defaults resolve."""
+TABLE, PIXELS, BIGRAM, TEXT_EMBEDDER = "toy-table", "toy-pixels", "toy-bigram", "toy-text-embedder"
+INPAINTER, COLOURIST = "toy-inpainter", "toy-colourist"
+LEVELS = 4
+"""Grey levels of the toy of pixels."""
 
 EXACT = Agreement(max_abs_diff=0.0, tolerance=0.0, batch_sizes=(1, 2, 4))
 """Says that rows do not depend on their batch, so that the service may use batches of any size."""
@@ -87,7 +106,16 @@ def write_denoiser(store: Path, name: str = DENOISER, version: str = "1") -> Pat
     """Blurs images whose sides are multiples of 2."""
     data = Data(kind="image", dataset="toy", shape=(1, None, None), value_range=(0.0, 1.0), side_multiple=2)
     parts = {Capability.RECONSTRUCT: graphs.reconstruct()}
-    return write_model(store, name, parts, version, data=data, invariant=True, sigma_range=(0.0, 55 / 255))
+    return write_model(
+        store,
+        name,
+        parts,
+        version,
+        data=data,
+        invariant=True,
+        sigma_range=(0.0, 55 / 255),
+        restoration=Restoration(degradation="noise"),
+    )
 
 
 def write_calibration(directory: Path, scores: np.ndarray, statistic: str) -> Calibration:
@@ -104,20 +132,22 @@ def normal_images(count: int, seed: int) -> np.ndarray:
     return noise.clip(0, 1).astype(np.float32)
 
 
-def write_density(store: Path, name: str = DENSITY, version: str = "1", calibrated: bool = True) -> Path:
+def write_density(
+    store: Path, name: str = DENSITY, version: str = "1", calibrated: bool = True, density: Density = "exact"
+) -> Path:
     """The log-density of 8 × 8 images under independent normal pixels."""
     directory = store / name / version
     scores = graphs.gaussian_log_prob(normal_images(499, seed=1))
     calibration = write_calibration(directory, scores, "log_prob") if calibrated else None
     data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
     parts = {Capability.LOG_DENSITY: graphs.gaussian((1, 8, 8))}
-    return write_model(store, name, parts, version, density="exact", data=data, calibration=calibration)
+    return write_model(store, name, parts, version, density=density, data=data, calibration=calibration)
 
 
 def write_table(store: Path, name: str = TABLE, version: str = "1") -> Path:
-    """The log-density of rows of three numbers, without calibration."""
+    """The log-density of rows of three numbers, without calibration, and an embedding of them."""
     data = Data(kind="vector", dataset="toy", shape=(3,), column_names=("a", "b", "c"))
-    parts = {Capability.LOG_DENSITY: graphs.gaussian((3,))}
+    parts = {Capability.LOG_DENSITY: graphs.gaussian((3,)), Capability.ENCODE: graphs.encode((3,))}
     return write_model(store, name, parts, version, density="exact", data=data)
 
 
@@ -130,19 +160,23 @@ def character_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_writer(store: Path, name: str = WRITER, version: str = "1") -> Path:
-    """A random language model over characters, with the log-density of its texts."""
-    directory = store / name / version
+def write_text(directory: Path) -> Text:
+    """Store the tokenizer."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tokenizer.json").write_text(character_tokenizer().to_str(), encoding="utf-8")
-    language = graphs.Language(len(CHARACTERS), CONTEXT)
-    scores = np.random.default_rng(2).normal(-3.8, 0.3, 199)
-    text = Text(
+    return Text(
         tokenizer=reference(directory, "tokenizer.json"),
         vocabulary=len(CHARACTERS),
         start_token=START,
         context=CONTEXT,
     )
+
+
+def write_writer(store: Path, name: str = WRITER, version: str = "1") -> Path:
+    """A random language model over characters, with the log-density of its texts."""
+    directory = store / name / version
+    language = graphs.Language(len(CHARACTERS), CONTEXT)
+    scores = np.random.default_rng(2).normal(-3.8, 0.3, 199)
     parts = {
         Capability.NEXT_TOKEN: graphs.next_token(language),
         Capability.LOG_DENSITY: graphs.text_log_density(language),
@@ -154,13 +188,111 @@ def write_writer(store: Path, name: str = WRITER, version: str = "1") -> Path:
         version,
         density="exact",
         data=Data(kind="text", dataset="toy"),
-        text=text,
+        text=write_text(directory),
         calibration=write_calibration(directory, scores, "log_prob_per_token"),
     )
 
 
+def write_bigram(store: Path, name: str = BIGRAM, version: str = "1") -> Path:
+    """A language model that looks at one character only: it has no cache."""
+    parts = {Capability.NEXT_TOKEN: graphs.bigram(len(CHARACTERS))}
+    text = write_text(store / name / version)
+    return write_model(store, name, parts, version, data=Data(kind="text", dataset="toy"), text=text)
+
+
+def write_pixels(store: Path, name: str = PIXELS, version: str = "1") -> Path:
+    """Draws 8 × 8 images pixel by pixel, in four grey levels."""
+    language = graphs.Language(LEVELS + 1, 64, choices=LEVELS)
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
+    parts = {Capability.NEXT_TOKEN: graphs.next_token(language)}
+    return write_model(
+        store, name, parts, version, data=data, pixels=Pixels(levels=LEVELS, start_token=LEVELS), invariant=True
+    )
+
+
+def write_sheet(directory: Path) -> FileRef:
+    """Store a picture."""
+    directory.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(directory / "sheet.png")
+    return reference(directory, "sheet.png")
+
+
+def write_embedder(store: Path, name: str = EMBEDDER, version: str = "1") -> Path:
+    """Six numbers of an 8 × 8 image, with a sheet."""
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
+    parts = {Capability.ENCODE: graphs.encode((1, 8, 8))}
+    return write_model(store, name, parts, version, data=data, sheet=write_sheet(store / name / version))
+
+
+def write_text_embedder(store: Path, name: str = TEXT_EMBEDDER, version: str = "1") -> Path:
+    """Six numbers of a text."""
+    parts = {Capability.ENCODE: graphs.text_encode(len(CHARACTERS))}
+    text = write_text(store / name / version)
+    return write_model(store, name, parts, version, data=Data(kind="text", dataset="toy"), text=text)
+
+
+def write_diffusion(store: Path, name: str = DIFFUSION, version: str = "1", **sampling: Any) -> Path:
+    """Draws and denoises 8 × 8 images of ten classes in several steps."""
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0), class_names=DIGITS)
+    parts = {Capability.DENOISE_STEP: graphs.denoise_step()}
+    own = {"samplers": ("dpmpp_2m", "heun", "euler", "ancestral"), "steps": 6, "max_steps": 20, "guidance": 1.5}
+    return write_model(
+        store,
+        name,
+        parts,
+        version,
+        data=data,
+        invariant=True,
+        sigma_range=(0.01, 20.0),
+        sampling=Sampling(**{**own, **sampling}),
+    )
+
+
+def write_restorer(store: Path, name: str = RESTORER, version: str = "1") -> Path:
+    """Doubles the sides of images, of any size."""
+    data = Data(kind="image", dataset="toy", shape=(1, None, None), value_range=(0.0, 1.0))
+    parts = {Capability.RECONSTRUCT: graphs.convolved(np.ones((4, 1, 1, 1)), 2, ("height", "width"))}
+    restoration = Restoration(degradation="downscale", factor=2)
+    return write_model(store, name, parts, version, data=data, invariant=True, restoration=restoration)
+
+
+def write_inpainter(store: Path, name: str = INPAINTER, version: str = "1") -> Path:
+    """Fills holes of 8 × 8 images with a blur of what is around them and of the grey that stands in them."""
+    data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
+    parts = {Capability.RECONSTRUCT: graphs.convolved(np.full((1, 1, 3, 3), 1 / 9))}
+    restoration = Restoration(degradation="mask", fill=0.5)
+    return write_model(store, name, parts, version, data=data, invariant=True, restoration=restoration)
+
+
+def write_colourist(store: Path, name: str = COLOURIST, version: str = "1") -> Path:
+    """Gives grey 8 × 8 images a colour: all of red, half of green, no blue."""
+    data = Data(kind="image", dataset="toy", shape=(3, 8, 8), value_range=(0.0, 1.0))
+    parts = {Capability.RECONSTRUCT: graphs.convolved(np.array([1.0, 0.5, 0.0]).reshape(3, 1, 1, 1))}
+    return write_model(
+        store, name, parts, version, data=data, invariant=True, restoration=Restoration(degradation="grey")
+    )
+
+
+TOYS: dict[str, Callable[[Path], Path]] = {
+    GENERATOR: write_generator,
+    DENOISER: write_denoiser,
+    DENSITY: write_density,
+    WRITER: write_writer,
+    EMBEDDER: write_embedder,
+    TABLE: write_table,
+    PIXELS: write_pixels,
+    BIGRAM: write_bigram,
+    TEXT_EMBEDDER: write_text_embedder,
+    DIFFUSION: write_diffusion,
+    RESTORER: write_restorer,
+    INPAINTER: write_inpainter,
+    COLOURIST: write_colourist,
+}
+"""Every toy by its name; the default models of all tasks are among them."""
+
+
 def write_store(store: Path) -> Path:
-    """All toys: the four default models and the table."""
-    for write in (write_generator, write_denoiser, write_density, write_writer, write_table):
+    """All toys."""
+    for write in TOYS.values():
         write(store)
     return store

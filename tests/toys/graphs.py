@@ -85,7 +85,41 @@ def reconstruct() -> Parts:
     return _finish(b, "reconstruct", inputs, [spec("x_hat", "float32", "batch", 1, "height", "width")])
 
 
+def convolved(kernel: np.ndarray, factor: int = 1, sides: tuple[int | str, int | str] = (8, 8)) -> Parts:
+    """x_hat = x convolved with kernel (factor² C', C, k, k), with every `factor`² channels laid out as a larger image.
+
+    x (B, C, H, W) -> (B, C', factor H, factor W)
+    """
+    b = Builder()
+    pad = kernel.shape[-1] // 2
+    mixed = b("Conv", "x", b.weight(kernel.astype(np.float32)), pads=[pad] * 4, out="" if factor > 1 else "x_hat")
+    if factor > 1:
+        b("DepthToSpace", mixed, blocksize=factor, out="x_hat")
+    larger = [f"{factor}{side}" if isinstance(side, str) else factor * side for side in sides]
+    outputs = [spec("x_hat", "float32", "batch", len(kernel) // factor**2, *larger)]
+    return _finish(b, "convolved", [spec("x", "float32", "batch", kernel.shape[1], *sides)], outputs)
+
+
 GAUSSIAN_MEAN, GAUSSIAN_STD = 0.5, 0.1
+
+
+def class_means(classes: int, side: int) -> np.ndarray:
+    """The mean image of each class, and of all as the last. (classes + 1, 1, side, side) float32."""
+    means = np.random.default_rng(3).uniform(0.2, 0.8, (classes, 1, side, side)).astype(np.float32)
+    return np.concatenate([means, means.mean(axis=0, keepdims=True)])
+
+
+def denoise_step(side: int = 8, classes: int = 10) -> Parts:
+    """D(x; sigma) of independent normal pixels about the class's mean: m + s²/(s² + sigma²) (x - m)."""
+    b = Builder()
+    mean = b("Gather", b.weight(class_means(classes, side)), "label")  # (B, 1, side, side)
+    level = b("Reshape", "sigma", b.weight(np.array([-1, 1, 1, 1], np.int64)))
+    variance = b.weight(np.float32(GAUSSIAN_STD**2))
+    share = b("Div", variance, b("Add", variance, b("Mul", level, level)))
+    b("Add", mean, b("Mul", share, b("Sub", "x_t", mean)), out="x0")
+    sample = ("batch", 1, side, side)
+    inputs = [spec("x_t", "float32", *sample), spec("sigma", "float32", "batch"), spec("label", "int64", "batch")]
+    return _finish(b, "denoise_step", inputs, [spec("x0", "float32", *sample)])
 
 
 def gaussian_log_prob(samples: np.ndarray) -> np.ndarray:
@@ -109,6 +143,54 @@ def gaussian(shape: tuple[int, ...]) -> Parts:
     return _finish(b, "gaussian", [spec("x", "float32", "batch", *shape)], [spec("log_prob", "float32", "batch")])
 
 
+def encoder_weights(size: int, width: int = 6) -> np.ndarray:
+    """What `encode` multiplies with. (size, width) float32."""
+    return np.random.default_rng(size).normal(size=(size, width)).astype(np.float32)
+
+
+def encode(shape: tuple[int, ...]) -> Parts:
+    """embedding = x W. x (B, *shape) -> (B, 6)."""
+    size = math.prod(shape)
+    weights = encoder_weights(size)
+    b = Builder()
+    flat = b("Reshape", "x", b.weight(np.array([-1, size], np.int64)))
+    b("MatMul", flat, b.weight(weights), out="embedding")
+    outputs = [spec("embedding", "float32", "batch", weights.shape[1])]
+    return _finish(b, "encode", [spec("x", "float32", "batch", *shape)], outputs)
+
+
+def text_encode(vocabulary: int) -> Parts:
+    """embedding = the sum of W[token] over a row's tokens that count. -> (B, 6)."""
+    weights = encoder_weights(vocabulary)
+    b = Builder()
+    one, axis = b.weight(np.int64(1)), b.weight(np.array([1]))
+    places = b("Range", b.weight(np.int64(0)), b("Gather", b("Shape", "input_ids"), one), one)  # (T,)
+    counts = b("Less", places, b("Unsqueeze", "lengths", axis))  # (B, T)
+    mask = b("Unsqueeze", b("Cast", counts, to=TensorProto.FLOAT), axis)  # (B, 1, T)
+    summed = b("MatMul", mask, b("Gather", b.weight(weights), "input_ids"))  # (B, 1, 6)
+    b("Squeeze", summed, axis, out="embedding")
+    inputs = [spec("input_ids", "int64", "batch", "tokens"), spec("lengths", "int64", "batch")]
+    return _finish(b, "text_encode", inputs, [spec("embedding", "float32", "batch", weights.shape[1])])
+
+
+def bigram_logits(vocabulary: int) -> np.ndarray:
+    """The table of `bigram`: row t are the logits of the token after t. (V, V) float32."""
+    return np.random.default_rng(vocabulary).normal(size=(vocabulary, vocabulary)).astype(np.float32)
+
+
+def bigram(vocabulary: int) -> Parts:
+    """logits = table[last token]: a `next_token` that needs no past, and so has no keys and values."""
+    b = Builder()
+    last = b("Gather", "input_ids", b.weight(np.int64(-1)), axis=1)  # (B,)
+    b("Gather", b.weight(bigram_logits(vocabulary)), last, out="logits")
+    inputs = [
+        spec("input_ids", "int64", "batch", "tokens"),
+        spec("seqlens_k", "int32", "batch"),
+        spec("total_sequence_length", "int32"),
+    ]
+    return _finish(b, "bigram", inputs, [spec("logits", "float32", "batch", vocabulary)])
+
+
 def uneven(width: int) -> Parts:
     """log_prob = sum of x over rows of odd length: the bits of a row depend on its place in the batch on a CPU."""
     b = Builder()
@@ -117,10 +199,16 @@ def uneven(width: int) -> Parts:
 
 
 class Language:
-    """A random transformer with rotary positions: the weights that its two graphs share."""
+    """A random transformer with rotary positions: the weights that its two graphs share.
 
-    def __init__(self, vocabulary: int, context: int, layers: int = 2, seed: int = 0) -> None:
+    It chooses among the first `choices` tokens: a start token may be one that is never chosen.
+    """
+
+    def __init__(
+        self, vocabulary: int, context: int, layers: int = 2, seed: int = 0, choices: int | None = None
+    ) -> None:
         self.vocabulary, self.context, self.layers = vocabulary, context, layers
+        self.choices = choices or vocabulary
         self.heads, self.kv_heads, self.size = 2, 1, 16
         self.width = self.heads * self.size
         rng = np.random.default_rng(seed)
@@ -132,7 +220,7 @@ class Language:
         self.embedding = normal(vocabulary, self.width, std=1.0)
         self.qkv = [normal(self.width, projected, std=0.25) for _ in range(layers)]
         self.out = [normal(self.width, self.width, std=0.1) for _ in range(layers)]
-        self.head = normal(self.width, vocabulary, std=0.25)
+        self.head = normal(self.width, self.choices, std=0.25)
         rate = 100.0 ** -(np.arange(self.size // 2) / (self.size // 2))
         angle = np.arange(context)[:, None] * rate[None]  # (context, size / 2)
         self.cos, self.sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
@@ -181,7 +269,7 @@ def next_token(language: Language) -> Parts:
         spec("total_sequence_length", "int32"),
         *(spec(f"past_key_values.{name}", "float32", *cache) for name in names),
     ]
-    outputs = [spec("logits", "float32", "batch", language.vocabulary)]
+    outputs = [spec("logits", "float32", "batch", language.choices)]
     outputs += [spec(f"present.{name}", "float32", *cache) for name in names]
     return _finish(b, "next_token", inputs, outputs)
 

@@ -13,8 +13,9 @@ from contract import Capability
 from contract.manifest import Data
 from tests.service.api.client import Api, b64, events, npy, png
 from tests.toys import directories, graphs
-from tests.toys.directories import CHARACTERS, TABLE, normal_images
+from tests.toys.directories import BIGRAM, CHARACTERS, DIFFUSION, PIXELS, TABLE, WRITER, normal_images
 
+MASK = b64(npy(np.tri(8)))
 ALONE: dict[str, dict[str, Any]] = {
     "images as JSON": {"path": "/v1/images/generations", "json": {"n": 7, "seed": 11}},
     "images as PNG": {
@@ -26,6 +27,35 @@ ALONE: dict[str, dict[str, Any]] = {
         "path": "/v1/images/generations",
         "json": {"n": 23, "seed": 12},
         "headers": {"accept": "application/x-npy"},
+    },
+    "images in steps": {
+        "path": "/v1/images/generations",
+        "json": {"model": DIFFUSION, "n": 5, "seed": 11, "guidance": 2.0, "response_format": "npy"},
+    },
+    "images in noisy steps": {
+        "path": "/v1/images/generations",
+        "json": {"model": DIFFUSION, "n": 3, "seed": 11, "sampler": "ancestral", "steps": 9, "prompt": "4"},
+    },
+    "images between seeds": {
+        "path": "/v1/images/generations",
+        "json": {"model": DIFFUSION, "n": 5, "seeds": [1, 2, 3], "sampler": "heun", "response_format": "npy"},
+    },
+    "images of pixels": {
+        "path": "/v1/images/generations",
+        "json": {"model": PIXELS, "n": 3, "seed": 4, "temperature": 0.8},
+    },
+    "an edit": {
+        "path": "/v1/images/edits",
+        "json": {"image": b64(npy(normal_images(1, seed=3))), "mask": MASK, "n": 3, "seed": 6, "sampler": "ancestral"},
+    },
+    "an edit of pixels": {
+        "path": "/v1/images/edits",
+        "json": {"model": PIXELS, "image": b64(npy(normal_images(1, seed=3))), "mask": MASK, "n": 2, "seed": 6},
+    },
+    "a larger image": {"path": "/v1/images/restore", "json": {"image": b64(npy(normal_images(2, seed=3)))}},
+    "an image clean by diffusion": {
+        "path": "/v1/images/denoise",
+        "json": {"model": DIFFUSION, "image": b64(npy(normal_images(2, seed=3)))},
     },
     "a clean image": {
         "path": "/v1/images/denoise",
@@ -39,6 +69,12 @@ ALONE: dict[str, dict[str, Any]] = {
     "scores of images": {"path": "/v1/score", "json": {"inputs": normal_images(9, seed=2).tolist()}},
     "scores of vectors": {"path": "/v1/score", "json": {"model": TABLE, "inputs": [[0.4, 0.5, 0.7], [0.1, 0.2, 0.3]]}},
     "scores of texts": {"path": "/v1/score", "json": {"input": ["To be, or not to be", "a" * 70, "x"]}},
+    "embeddings of images": {"path": "/v1/embeddings", "json": {"inputs": normal_images(9, seed=2).tolist()}},
+    "embeddings of texts": {"path": "/v1/embeddings", "json": {"input": ["To be", "or not to be", "x"]}},
+    "text of a model without a past": {
+        "path": "/v1/completions",
+        "json": {"model": BIGRAM, "prompt": "To be", "max_tokens": 60, "seed": 5, "n": 2, "logprobs": 2},
+    },
     "text": {"path": "/v1/completions", "json": {"prompt": "To be", "max_tokens": 60, "seed": 5, "n": 2}},
     "text with everything": {
         "path": "/v1/completions",
@@ -61,13 +97,37 @@ def crowd(chance: random.Random) -> list[dict[str, Any]]:
         return chance.choice(
             [
                 {"path": "/v1/images/generations", "json": {"n": chance.randrange(1, 40), "seed": seed}},
+                {
+                    "path": "/v1/images/generations",
+                    "json": {
+                        "model": DIFFUSION,
+                        "n": chance.randrange(1, 9),
+                        "seed": seed,
+                        "steps": chance.randrange(1, 20),
+                        "sampler": chance.choice(["dpmpp_2m", "heun", "euler", "ancestral"]),
+                        "guidance": chance.choice([1, 2]),
+                    },
+                },
+                {
+                    "path": "/v1/images/edits",
+                    "json": {
+                        "model": chance.choice([DIFFUSION, PIXELS]),
+                        "image": b64(npy(image[:1, ..., :8])),
+                        "mask": MASK,
+                        "seed": seed,
+                    },
+                },
+                {"path": "/v1/images/restore", "json": {"image": b64(npy(image))}},
                 {"path": "/v1/images/denoise", "json": {"image": b64(npy(image)), "response_format": "npy"}},
                 {"path": "/v1/score", "json": {"inputs": image[..., :8].tolist()}},
                 {"path": "/v1/score", "json": {"model": TABLE, "inputs": image[0, 0, :, :3].tolist()}},
                 {"path": "/v1/score", "json": {"input": [text, text[::-1]]}},
+                {"path": "/v1/embeddings", "json": {"inputs": image[..., :8].tolist()}},
+                {"path": "/v1/embeddings", "json": {"input": [text, text[::2]]}},
                 {
                     "path": "/v1/completions",
                     "json": {
+                        "model": chance.choice([WRITER, BIGRAM]),
                         "prompt": text,
                         "max_tokens": chance.randrange(60),
                         "seed": seed,

@@ -6,17 +6,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.service.api.client import Api, Conversation, b64, npy
 from tests.toys import directories
-from tests.toys.directories import normal_images
+from tests.toys.directories import DIFFUSION, normal_images
 
 STREAM = ("/v1/completions", {"prompt": "To be", "max_tokens": 500, "stream": True, "n": 3})
 WHOLE = {
     "images": ("/v1/images/generations", {"n": 3}),
+    "images in steps": ("/v1/images/generations", {"model": DIFFUSION, "n": 3}),
+    "an edit": (
+        "/v1/images/edits",
+        {"image": b64(npy(normal_images(1, seed=0))), "mask": b64(npy(np.ones((8, 8)))), "n": 2},
+    ),
+    "a larger image": ("/v1/images/restore", {"image": b64(npy(normal_images(1, seed=0)))}),
     "a clean image": ("/v1/images/denoise", {"image": b64(npy(normal_images(2, seed=0)))}),
     "scores": ("/v1/score", {"input": ["To be", "or not"]}),
+    "embeddings": ("/v1/embeddings", {"input": ["To be", "or not"]}),
     "text": ("/v1/completions", {"prompt": "To be", "max_tokens": 500, "n": 3}),
 }
 

@@ -13,12 +13,14 @@ import pytest
 from service.errors import AmostraError
 from tests.service.api.client import Api, b64, npy, png
 from tests.toys.broken import BROKEN
-from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER
+from tests.toys.directories import DENOISER, DENSITY, DIFFUSION, GENERATOR, INPAINTER, PIXELS, TABLE, WRITER
 
 GENERATE, DENOISE, SCORE, COMPLETE = "/v1/images/generations", "/v1/images/denoise", "/v1/score", "/v1/completions"
+EDIT, RESTORE = "/v1/images/edits", "/v1/images/restore"
 JSON = {"content-type": "application/json"}
 CODES = {error.status: error.code for error in AmostraError.__subclasses__() if error.status != 500}
 IMAGE = b64(png(np.zeros((1, 8, 8))))
+MASK = b64(png(np.ones((1, 8, 8))))
 
 
 def assert_envelope(answer: httpx.Response, status: int, field: str | None = None, code: str = "") -> str:
@@ -73,16 +75,23 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
     # models
     "unknown model": (GENERATE, {"json": {"model": "nobody"}}, 404, "model", "loaded are"),
     "unknown version": (COMPLETE, {"json": {"model": f"{WRITER}@9"}}, 404, "model", "loaded are"),
-    "model of another task": (GENERATE, {"json": {"model": WRITER}}, 422, "model", f"models that can: {GENERATOR}"),
+    "model of another task": (
+        GENERATE,
+        {"json": {"model": WRITER}},
+        422,
+        "model",
+        f"models that can: {DIFFUSION}, {GENERATOR}",
+    ),
     "model of another task, files": (
         DENOISE,
         raw(png(np.zeros((1, 8, 8))), "image/png", params={"model": TABLE}),
         422,
         "model",
-        f"models that can: {DENOISER}",
+        f"models that can: {DIFFUSION}, {DENOISER}",
     ),
     # too much
     "declared too large": (GENERATE, raw(b" " * 200_001, "application/json"), 413, None, "the limit is 200000"),
+    "too many images, pixel by pixel": (GENERATE, {"json": {"model": PIXELS, "n": 9}}, 413, "n", "the limit is 8"),
     "too many images": (GENERATE, {"json": {"n": 41}}, 413, "n", "the limit is 40"),
     "too many pixels": (DENOISE, raw(png(np.zeros((1, 65, 64))), "image/png"), 413, "body", "the limit is 4096"),
     "too many pixels, npy": (
@@ -146,6 +155,125 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
         "float32",
     ),
     "latents of words": (GENERATE, {"json": {"latents": [["a", 0, 0, 0]]}}, 422, "latents.0.0", "found 'a'"),
+    "too many steps": (GENERATE, {"json": {"model": DIFFUSION, "steps": 21}}, 422, "steps", "expected 1 to 20"),
+    "no steps": (GENERATE, {"json": {"model": DIFFUSION, "steps": 0}}, 422, "steps", "found 0"),
+    "another sampler": (
+        GENERATE,
+        {"json": {"model": DIFFUSION, "sampler": "ddim"}},
+        422,
+        "sampler",
+        "one of dpmpp_2m, heun, euler, ancestral",
+    ),
+    "temperature for a model without": (GENERATE, {"json": {"temperature": 1}}, 422, "temperature", "leave it out"),
+    "steps for a model of pixels": (GENERATE, {"json": {"model": PIXELS, "steps": 2}}, 422, "steps", "value by value"),
+    "seeds for a model of pixels": (
+        GENERATE,
+        {"json": {"model": PIXELS, "n": 2, "seeds": [1, 2]}},
+        422,
+        "seeds",
+        "leave it out",
+    ),
+    "one seed of a way": (GENERATE, {"json": {"n": 2, "seeds": [1]}}, 422, "seeds", "at least 2 items"),
+    "a seed of a way below zero": (GENERATE, {"json": {"n": 2, "seeds": [1, -1]}}, 422, "seeds.1", "found -1"),
+    "too few images for seeds": (GENERATE, {"json": {"seeds": [1, 2]}}, 422, "n", "ask for 2 or more"),
+    "seeds and a seed": (GENERATE, {"json": {"n": 2, "seeds": [1, 2], "seed": 1}}, 422, "seeds", "send seeds alone"),
+    "seeds and latents": (
+        GENERATE,
+        {"json": {"n": 2, "seeds": [1, 2], "latents": [[0] * 4] * 2}},
+        422,
+        "seeds",
+        "latents and seeds",
+    ),
+    "previews without a stream": (GENERATE, {"json": {"partial_images": 2}}, 422, "partial_images", "stream: true"),
+    "too many previews": (GENERATE, {"json": {"stream": True, "partial_images": 9}}, 422, "partial_images", "found 9"),
+    "a stream of arrays": (
+        GENERATE,
+        {"json": {"stream": True, "response_format": "npy"}},
+        422,
+        "response_format",
+        "b64_json",
+    ),
+    "a stream of another size": (GENERATE, {"json": {"stream": True, "size": "9x9"}}, 422, "size", "leave it out"),
+    "no mask": (EDIT, {"json": {"image": IMAGE}}, 422, "mask", "found neither"),
+    "no mask for an array": (EDIT, raw(npy(np.zeros((8, 8))), "application/x-npy"), 422, "mask", "found neither"),
+    "no image to edit": (EDIT, {"json": {"mask": MASK}}, 422, "image", "expected a value"),
+    "a form with a mask only": (
+        EDIT,
+        {"files": {"mask": ("m.png", png(np.ones((1, 8, 8))))}},
+        422,
+        "image",
+        "one image",
+    ),
+    "a mask of another size": (
+        EDIT,
+        {"json": {"image": IMAGE, "mask": b64(png(np.ones((1, 9, 8))))}},
+        422,
+        "mask",
+        "8 × 8 as the image, found 9 × 8",
+    ),
+    "a mask that hides nothing": (EDIT, {"json": {"image": IMAGE, "mask": IMAGE}}, 422, "mask", "found none"),
+    "a mask that is no picture": (EDIT, {"json": {"image": IMAGE, "mask": b64(b"x")}}, 400, "mask", "PNG or JPEG"),
+    "a mask of no base64": (EDIT, {"json": {"image": IMAGE, "mask": "!"}}, 400, "mask[0]", "expected base64"),
+    "a mask of many planes": (
+        EDIT,
+        {"json": {"image": IMAGE, "mask": b64(npy(np.ones((3, 8, 8))))}},
+        422,
+        "mask",
+        "H × W, found [3, 8, 8]",
+    ),
+    "several images to edit": (
+        EDIT,
+        {"files": [("image", ("a", png(np.zeros((1, 8, 8)))))] * 2 + [("mask", ("m", png(np.ones((1, 8, 8)))))]},
+        422,
+        "image",
+        "2 images and 1 masks",
+    ),
+    "a mask elsewhere": (
+        DENOISE,
+        {"files": {"image": ("a.png", png(np.zeros((1, 8, 8)))), "mask": ("m.png", b"x")}},
+        422,
+        "image",
+        "in the field image",
+    ),
+    "an image of another size to edit": (
+        EDIT,
+        {"json": {"image": b64(png(np.zeros((1, 9, 8)))), "mask": MASK}},
+        422,
+        "image[0]",
+        "1 × 8 × 8",
+    ),
+    "values out of range to edit": (
+        EDIT,
+        {"json": {"image": b64(npy(np.full((8, 8), 3.0))), "mask": MASK}},
+        422,
+        "image",
+        "rescale",
+    ),
+    "too many edits": (EDIT, {"json": {"image": IMAGE, "mask": MASK, "n": 41}}, 413, "n", "the limit is 40"),
+    "several ways to fill a hole": (
+        EDIT,
+        {"json": {"image": IMAGE, "mask": MASK, "n": 2, "model": INPAINTER}},
+        422,
+        "n",
+        "in one way only",
+    ),
+    "guidance of an edit towards nothing": (
+        EDIT,
+        {"json": {"image": IMAGE, "mask": MASK, "guidance": 2}},
+        422,
+        "guidance",
+        "send label or prompt",
+    ),
+    "an edit as a stream": (EDIT, {"json": {"image": IMAGE, "mask": MASK, "stream": True}}, 422, "stream", "no such"),
+    "no image to restore": (RESTORE, {"json": {"image": []}}, 422, "image", "at least one image"),
+    "sigma for a model without": (RESTORE, {"json": {"image": IMAGE, "sigma": 0.1}}, 422, "sigma", "leave sigma out"),
+    "a model that restores nothing": (
+        RESTORE,
+        {"json": {"image": IMAGE, "model": PIXELS}},
+        422,
+        "model",
+        "cannot restore",
+    ),
     "no image": (DENOISE, {"json": {"image": []}}, 422, "image", "at least one image"),
     "image missing": (DENOISE, {"json": {}}, 422, "image", "expected a value"),
     "form without image": (DENOISE, {"files": {"picture": ("a.png", b"x")}}, 422, "image", "in the field image"),
@@ -289,7 +417,7 @@ def test_a_wrong_request_is_told_what_is_wrong_and_what_to_do(api: Api, case: st
         assert field.split(".")[0] in detail
 
 
-@pytest.mark.parametrize("path", [GENERATE, DENOISE, SCORE, COMPLETE])
+@pytest.mark.parametrize("path", [GENERATE, DENOISE, SCORE, COMPLETE, EDIT, RESTORE])
 def test_a_body_without_end_is_cut_off(api: Api, path: str) -> None:
     sent = 0
 
@@ -358,7 +486,10 @@ class TestLoad:
                 await api.send("POST", path, **request)
                 for path, request in (
                     (GENERATE, {"json": {}}),
+                    (GENERATE, {"json": {"stream": True}}),
                     (DENOISE, {"json": {"image": IMAGE}}),
+                    (EDIT, {"json": {"image": IMAGE, "mask": MASK}}),
+                    (RESTORE, {"json": {"image": IMAGE}}),
                     (SCORE, {"json": {"input": "a"}}),
                     (COMPLETE, {"json": {}}),
                     (COMPLETE, {"json": {"stream": True}}),
@@ -392,6 +523,9 @@ class TestLoad:
         assert answer.status_code == 200
         assert answer.text.endswith("data: [DONE]\n\n")
         assert '"code":"deadline_exceeded"' in answer.text
+        drawn = api.post(GENERATE, json={"stream": True}).text
+        assert drawn.startswith("event: error\n")
+        assert '"code":"deadline_exceeded"' in drawn
         api.gate.open()
         api.run(api.idle())
 

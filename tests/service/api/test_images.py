@@ -9,7 +9,7 @@ import pytest
 
 from service.codecs import picture
 from tests.service.api.client import Api, b64, npy, png, read_npy, read_png, unb64
-from tests.toys.directories import DENOISER, GENERATOR
+from tests.toys.directories import DENOISER, DIFFUSION, GENERATOR
 
 GENERATE, DENOISE = "/v1/images/generations", "/v1/images/denoise"
 NPY, PNG = {"accept": "application/x-npy"}, {"accept": "image/png"}
@@ -78,6 +78,27 @@ class TestGenerate:
         array = read_npy(api.post(GENERATE, json={"latents": z, "label": 2, "seed": 1}, headers=NPY))
         again = read_npy(api.post(GENERATE, json={"latents": z, "label": 2, "seed": 2}, headers=NPY))
         assert np.array_equal(array, again)
+
+    @pytest.mark.parametrize("model", [GENERATOR, DIFFUSION])
+    def test_seeds_are_the_ends_of_a_way(self, api: Api, model: str) -> None:
+        ask = {"model": model, "label": 5, "response_format": "npy"}
+        answer = api.post(GENERATE, json={**ask, "n": 7, "seeds": [3, 4]})
+        assert answer.headers["x-amostra-seeds"] == "[3, 4]"
+        between = read_npy(answer)
+        for place, seed in ((0, 3), (-1, 4)):
+            assert np.array_equal(between[place], read_npy(api.post(GENERATE, json={**ask, "seed": seed}))[0])
+        body = api.post(GENERATE, json={"model": model, "n": 3, "seeds": [3, 4]}).json()
+        assert body["seeds"] == [3, 4]
+        assert "seed" not in body
+        assert [item["label"] for item in body["data"]] == [0, 0, 0]
+
+    def test_wishes_of_a_model_that_draws_in_steps(self, api: Api) -> None:
+        ask = {"model": DIFFUSION, "seed": 1, "response_format": "npy"}
+        plain = api.post(GENERATE, json=ask).content
+        own = {"steps": 6, "sampler": "dpmpp_2m", "guidance": 1.5}
+        assert api.post(GENERATE, json={**ask, **own}).content == plain
+        for other in ({"steps": 7}, {"sampler": "heun"}, {"sampler": "ancestral"}, {"guidance": 2.5}):
+            assert api.post(GENERATE, json={**ask, **other}).content != plain
 
     def test_response_format_goes_before_accept(self, api: Api) -> None:
         for form, media in (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -13,7 +14,7 @@ from service.api.app import ROUTES
 from tests.service.api.client import Api, b64, npy
 from tests.toys import directories
 from tests.toys.broken import BROKEN
-from tests.toys.directories import DENOISER, DENSITY, GENERATOR, WRITER, normal_images
+from tests.toys.directories import DENOISER, DENSITY, DIFFUSION, GENERATOR, RESTORER, WRITER, normal_images
 
 GENERATE, DENOISE, SCORE, COMPLETE = "/v1/images/generations", "/v1/images/denoise", "/v1/score", "/v1/completions"
 FAMILIES = {
@@ -110,6 +111,20 @@ def test_what_is_counted_is_what_happened(api: Api) -> None:
     assert value(m, "amostra_requests_in_progress") == 1, "this very request"
     assert value(m, "amostra_engine_jobs") == 0
     assert value(m, "amostra_queue_depth_rows") == 0
+
+
+def test_images_are_counted_by_what_was_done_to_them(api: Api) -> None:
+    image, mask = b64(npy(normal_images(1, seed=0))), b64(npy(np.ones((8, 8))))
+    api.post("/v1/images/edits", json={"image": image, "mask": mask, "n": 3})
+    api.post("/v1/images/restore", json={"image": [image, image]})
+    api.post(DENOISE, json={"image": image, "model": DIFFUSION})
+    api.post(GENERATE, json={"model": DIFFUSION, "n": 4, "steps": 5, "guidance": 2, "stream": True})
+    m = scrape(api)
+    assert value(m, "amostra_images_total", model=DIFFUSION, task="edit") == 3
+    assert value(m, "amostra_images_total", model=RESTORER, task="restore") == 2
+    assert value(m, "amostra_images_total", model=DIFFUSION, task="denoise") == 1
+    assert value(m, "amostra_images_total", model=DIFFUSION, task="generate") == 4
+    assert value(m, "amostra_requests_total", route="/v1/images/edits", status="200", model=DIFFUSION) == 1
 
 
 def test_padding_is_counted(api: Api) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 from tests.service.api.client import Api
 from tests.toys import directories
 from tests.toys.broken import BROKEN
-from tests.toys.directories import DENOISER, DENSITY, GENERATOR, TABLE, WRITER
+from tests.toys.directories import DENOISER, EMBEDDER, GENERATOR, TOYS, WRITER
 
 
 def test_the_list_is_openai_s_with_more(api: Api) -> None:
     body = api.get("/v1/models").json()
     assert body["object"] == "list"
     by_id = {model["id"]: model for model in body["data"]}
-    assert set(by_id) == {GENERATOR, DENOISER, DENSITY, TABLE, WRITER}
+    assert set(by_id) == set(TOYS)
     for model in by_id.values():
         assert (model["object"], model["owned_by"], model["version"]) == ("model", "amostra", "1")
         assert (model["state"], model["problem"], model["family"]) == ("ready", None, "toy")
@@ -22,6 +22,9 @@ def test_the_list_is_openai_s_with_more(api: Api) -> None:
     assert by_id[WRITER]["tasks"] == ["score", "complete"]
     assert by_id[WRITER]["capabilities"] == ["log_density", "next_token"]
     assert by_id[GENERATOR]["tasks"] == ["generate"]
+    said = ("restores", "samplers", "sigma_range", "latent_size")
+    assert [by_id[GENERATOR][name] for name in said] == [None, [], None, 4]
+    assert [by_id[DENOISER][name] for name in said] == ["noise", [], [0.0, 55 / 255], None]
 
 
 def test_one_model_with_its_manifest(api: Api) -> None:
@@ -41,13 +44,27 @@ def test_a_model_that_is_not_there(api: Api) -> None:
         assert name in answer.json()["detail"]
 
 
+def test_the_sheet_is_the_picture_that_came_with_the_model(api: Api) -> None:
+    answer = api.get(f"/v1/models/{EMBEDDER}/sheet")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert answer.content == (api.settings.models / EMBEDDER / "1/sheet.png").read_bytes()
+    assert api.get(f"/v1/models/{EMBEDDER}@1/sheet").content == answer.content
+
+
+def test_a_model_without_a_sheet_says_so(api: Api) -> None:
+    for name, says in ((GENERATOR, "came without a sample sheet"), ("nobody", "there is no 'nobody'")):
+        answer = api.get(f"/v1/models/{name}/sheet")
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        assert says in answer.json()["detail"]
+
+
 def test_what_was_refused_is_listed_with_its_reason(make_api: Callable[..., Api], store: Path) -> None:
     breakage = BROKEN["wrong hash"]
     breakage.spoil(breakage.write(store, version="2"))
     api = make_api()
-    assert len(api.get("/v1/models").json()["data"]) == 5
+    assert len(api.get("/v1/models").json()["data"]) == len(TOYS)
     everything = api.get("/v1/models", params={"state": "all"}).json()["data"]
-    assert len(everything) == 6
+    assert len(everything) == len(TOYS) + 1
     refused = next(model for model in everything if model["version"] == "2")
     assert (refused["id"], refused["state"], refused["tasks"]) == (GENERATOR, "refused", [])
     for part in breakage.says:

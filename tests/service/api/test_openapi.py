@@ -8,11 +8,20 @@ import pytest
 from starlette.routing import Route
 
 from service.api.app import ROUTES
-from service.schemas import CompletionBody, DenoiseBody, GenerateBody, ScoreBody
+from service.schemas import (
+    CompletionBody,
+    DenoiseBody,
+    EditBody,
+    EmbedBody,
+    GenerateBody,
+    RestoreBody,
+    ScoreBody,
+)
 from tests.service.api.client import Api
 from tests.toys.directories import TABLE
 
-BODIES = {body.__name__: body for body in (GenerateBody, DenoiseBody, ScoreBody, CompletionBody)}
+_ALL = (GenerateBody, EditBody, DenoiseBody, RestoreBody, ScoreBody, EmbedBody, CompletionBody)
+BODIES = {body.__name__: body for body in _ALL}
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
 

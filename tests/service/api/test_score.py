@@ -1,12 +1,16 @@
 """Route of scores: images, vectors and text, each with its log-density and how unusual that is."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from contract.manifest import Density
 from tests.service.api.client import Api, b64, npy, png
+from tests.toys import directories
 from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, TABLE, WRITER, normal_images
 from tests.toys.graphs import gaussian_log_prob
 
@@ -83,6 +87,16 @@ class TestImages:
             body = api.post(SCORE, **every_way_to_send(images, alpha=alpha)[way]).json()
             assert body["alpha"] == alpha
             assert [i["is_anomaly"] for i in body["data"]] == [i["p_value"] <= alpha for i in body["data"]]
+
+    @pytest.mark.parametrize("density", ["energy", "critic"])
+    def test_what_is_no_density_has_no_bits(self, make_api: Callable[..., Api], store: Path, density: Density) -> None:
+        directories.write_density(store, "judge", density=density)
+        body = make_api().post(SCORE, json={"model": "judge", "inputs": on_levels(2).tolist()}).json()
+        assert body["density"] == density
+        for item in body["data"]:
+            assert set(item) == {"index", "log_prob", "bits_per_dim", "p_value", "is_anomaly"}
+            assert item["bits_per_dim"] is None
+            assert 0 < item["p_value"] <= 1
 
     def test_an_item_does_not_depend_on_the_others(self, api: Api) -> None:
         images = on_levels(40)

@@ -159,3 +159,50 @@ def test_a_grid_holds_every_image_once(count: int) -> None:
     rows, columns = (sheet.shape[1] + 2) // 5, (sheet.shape[2] + 2) // 6
     assert columns - 1 <= rows <= columns, "as square as can be"
     assert sheet[0, 0, 0] == images[0, 0, 0, 0]
+
+
+class TestMasks:
+    """Where a picture says that something is to be drawn."""
+
+    HOLE = np.random.default_rng(0).random((6, 9)) < 0.4
+
+    def with_alpha(self, mode: str) -> bytes:
+        """Opaque outside of the hole, of any colour."""
+        pixels = np.dstack([noisy(6, 9, 3), np.where(self.HOLE, 0, 255).astype(np.uint8)])
+        return file(pixels, mode=mode)
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_transparent_pixels_are(self, mode: str) -> None:
+        assert np.array_equal(picture.decode_mask(self.with_alpha(mode), LIMIT), self.HOLE)
+        assert np.array_equal(picture.decode_transparency(self.with_alpha(mode), LIMIT), self.HOLE)
+
+    def test_a_colour_of_a_palette_may_be_transparent(self) -> None:
+        image = Image.fromarray(np.where(self.HOLE, 1, 2).astype(np.uint8), "P")
+        image.putpalette([0, 0, 0, 255, 255, 255, 200, 200, 200])
+        stream = io.BytesIO()
+        image.save(stream, "PNG", transparency=1)
+        assert np.array_equal(picture.decode_mask(stream.getvalue(), LIMIT), self.HOLE)
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_without_transparency_white_ones_are(self, kind: str, mode: str) -> None:
+        large = np.kron(self.HOLE, np.ones((8, 8), bool))
+        blob = file(np.where(large, 255, 0).astype(np.uint8), kind, mode)
+        assert np.array_equal(picture.decode_mask(blob, 48 * 72), large)
+        assert picture.decode_transparency(blob, 48 * 72) is None
+
+    def test_sixteen_bits_and_one_bit(self) -> None:
+        assert np.array_equal(picture.decode_mask(file(self.HOLE.astype(np.uint16) * 65535), LIMIT), self.HOLE)
+        assert np.array_equal(picture.decode_mask(file(self.HOLE), LIMIT), self.HOLE)
+
+    def test_more_than_half_decides(self) -> None:
+        levels = np.array([[0, 127, 128, 255]], np.uint8)
+        assert picture.decode_mask(file(levels), LIMIT).tolist() == [[False, False, True, True]]
+        alpha = np.dstack([np.zeros((1, 4, 3), np.uint8), levels])
+        assert picture.decode_mask(file(alpha), LIMIT).tolist() == [[True, True, False, False]]
+
+    def test_what_is_no_picture_or_too_large_is_refused(self) -> None:
+        with pytest.raises(BadRequest, match="mask"):
+            picture.decode_mask(b"hello", LIMIT)
+        with pytest.raises(TooLarge, match="mask"):
+            picture.decode_mask(file(noisy(65, 64)), LIMIT)

@@ -201,9 +201,11 @@ class TestFairness:
         assert len(set(served)) == 11
 
 
-def prompt(owner: object, tokens: int, slots: int = 3, chunk: int = 4, priority: int = INTERACTIVE) -> Work:
+def prompt(
+    owner: object, tokens: int, slots: int = 3, chunk: int = 4, priority: int = INTERACTIVE, group: object = None
+) -> Work:
     call = TokenCall(np.arange(tokens), 0.5, Sampling())
-    return Work(owner, call, Lane("text", Capability.NEXT_TOKEN, slots, slots, chunk), priority)
+    return Work(owner, call, Lane("text", Capability.NEXT_TOKEN, slots, slots, chunk), priority, group=group)
 
 
 def step(owner: object, slots: int = 3, chunk: int = 4) -> Work:
@@ -306,6 +308,43 @@ class TestSequences:
                     scheduler.add(step(piece.work.owner))
             scheduler.finish(batch, 1.0)
         assert batches == [("P a 0:4", (a,)), ("S bc", ())]
+
+    def test_a_request_for_many_sequences_does_not_hold_up_one_for_few(self) -> None:
+        scheduler = Scheduler()
+        many = [f"many{i}" for i in range(8)]
+        for owner in many:
+            scheduler.add(prompt(owner, 1, group="many"))
+        while self.run(scheduler) != "S many0many1many2":
+            pass
+        few = "few"
+        scheduler.add(prompt(few, 1, group="few"))
+        scheduler.discard(many[0], step(few).lane)
+        assert self.run(scheduler) == "P few 0:1"
+        scheduler.discard(few, step(few).lane)
+        self.run(scheduler)
+        assert self.run(scheduler) == "P many3 0:1", "a slot that nobody else wants goes to whoever waits"
+
+    def test_requests_for_many_sequences_share_the_slots(self) -> None:
+        scheduler = Scheduler()
+        owners = [f"{group}{i}" for group in "ab" for i in range(8)]
+        for owner in owners:
+            scheduler.add(prompt(owner, 1, slots=4, group=owner[0]))
+        order = [self.run(scheduler) for _ in range(9)]
+        assert order[-1] == "S a0a1b0b1"
+
+    def test_a_sequence_that_starts_over_goes_before_a_newcomer_with_fewer(self) -> None:
+        scheduler = Scheduler()
+        a, b, c = "abc"
+        for owner in (a, b, c):
+            scheduler.add(prompt(owner, 1, group="many"))
+        while self.run(scheduler) != "S abc":
+            pass
+        scheduler.add(prompt("new", 1))
+        batch = scheduler.next_batch()
+        assert batch is not None
+        scheduler.add(prompt(a, 6, group="many"))
+        scheduler.finish(batch, 1.0)
+        assert kind(scheduler.next_batch()) == "P a 0:4"
 
     def test_a_prompt_that_is_given_up_half_way_makes_room(self) -> None:
         scheduler = Scheduler()

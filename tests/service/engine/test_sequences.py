@@ -20,18 +20,23 @@ UNKNOWN = VOCABULARY
 """A token without an embedding: the runtime refuses the whole batch that it is in."""
 
 
-def session() -> ort.InferenceSession:
+def language() -> graphs.Language:
     language = graphs.Language(VOCABULARY, CONTEXT)
     language.embedding[POISON] = np.nan
     language.head[:, POISON] = 0
+    return language
+
+
+def session(parts: graphs.Parts) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    blob = graphs.next_token(language)[0].SerializeToString()
-    return ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(parts[0].SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-SESSION = session()
+SESSION = session(graphs.next_token(language()))
+BIGRAM = session(graphs.bigram(VOCABULARY))
+"""It has no keys and values."""
 
 
 def edible(token: int) -> int:
@@ -57,9 +62,11 @@ class Writer:
         return [(token.id, token.log_prob) for token in self.tokens]
 
 
-def write(writers: Sequence[Writer], slots: int = 4, chunk: int = 8) -> SequenceRunner:
+def write(
+    writers: Sequence[Writer], slots: int = 4, chunk: int = 8, graph: ort.InferenceSession = SESSION
+) -> SequenceRunner:
     """Run all writers to their ends on one runner, through the scheduler."""
-    runner = SequenceRunner(SESSION, slots, CONTEXT)
+    runner = SequenceRunner(graph, slots, CONTEXT)
     scheduler = Scheduler()
     lane = Lane("text", "next", slots, slots, chunk)
     for turn in range(10_000):
@@ -108,23 +115,26 @@ def copy(writer: Writer) -> Writer:
     return Writer(writer.prompt, writer.count, writer.uniform, writer.sampling)
 
 
-def alone(writer: Writer) -> list[tuple[int, float]]:
+def alone(writer: Writer, graph: ort.InferenceSession = SESSION) -> list[tuple[int, float]]:
     twin = copy(writer)
-    write([twin], slots=1, chunk=8)
+    write([twin], slots=1, chunk=8, graph=graph)
     return twin.said()
 
 
+@pytest.mark.parametrize("graph", [SESSION, BIGRAM], ids=["transformer", "bigram"])
 @pytest.mark.parametrize("seed", range(6))
-def test_tokens_are_bit_identical_to_being_alone_whoever_comes_and_leaves(seed: int) -> None:
+def test_tokens_are_bit_identical_to_being_alone_whoever_comes_and_leaves(
+    seed: int, graph: ort.InferenceSession
+) -> None:
     rng = np.random.default_rng(seed)
     writers = []
     for _ in range(30):
         arrives = int(rng.integers(0, 60))
         leaves = arrives + int(rng.integers(0, 25)) if rng.random() < 0.25 else None
         writers.append(random_writer(rng, arrives=arrives, leaves=leaves))
-    write(writers, slots=int(rng.choice([2, 5, 8])))
+    write(writers, slots=int(rng.choice([2, 5, 8])), graph=graph)
     for writer in writers:
-        expected = alone(writer)
+        expected = alone(writer, graph)
         assert writer.said() == expected[: len(writer.tokens)]
         if writer.leaves is None:
             assert len(writer.tokens) == writer.count
@@ -155,6 +165,35 @@ def test_greedy_text_is_that_of_the_slow_reference() -> None:
     write(writers, slots=3, chunk=5)
     for writer in writers:
         assert [token.id for token in writer.tokens] == slow(writer)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 64])
+def test_a_bigram_says_what_its_table_says(chunk: int) -> None:
+    rng = np.random.default_rng(9)
+    writers = [random_writer(rng, arrives=i) for i in range(8)]
+    runner = write(writers, slots=3, chunk=chunk, graph=BIGRAM)
+    assert runner.bytes == 0
+    table = log_softmax(graphs.bigram_logits(VOCABULARY))
+    for writer in writers:
+        fed = [writer.prompt[-1], *(edible(token.id) for token in writer.tokens)]
+        assert [token.log_prob for token in writer.tokens] == pytest.approx(
+            [table[before, token.id] for before, token in zip(fed, writer.tokens, strict=False)]
+        )
+        assert len(writer.tokens) == writer.count
+
+
+def test_a_bigram_s_row_that_raises_fails_alone() -> None:
+    rng = np.random.default_rng(10)
+    writers = [random_writer(rng) for _ in range(3)]
+    for writer in writers:
+        writer.count = 12
+    writers[1].instead = {5: UNKNOWN}
+    write(writers, graph=BIGRAM)
+    assert isinstance(writers[1].error, Exception)
+    assert len(writers[1].tokens) == 5
+    for writer in (writers[0], writers[2]):
+        assert writer.error is None
+        assert writer.said() == alone(writer, BIGRAM)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 64])

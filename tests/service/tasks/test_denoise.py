@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from contract import Capability
 from service.engine.job import Call, RowCall
 from service.errors import Invalid, ModelFailed
 from service.model import LoadedModel
+from service.samplers.noise_level import estimate_sigma
 from service.tasks.denoise import check_sigma, denoise
 from tests.service.tasks.drive import drive, on
-from tests.toys.directories import DENOISER, GENERATOR
+from tests.toys.directories import DENOISER, DIFFUSION
+from tests.toys.graphs import GAUSSIAN_STD, class_means
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def blurred(images: np.ndarray, weight: float) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [None, 0.0, 0.1, 0.2])
 def test_the_noise_level_reaches_the_graph(model: LoadedModel, sigma: float | None) -> None:
     images = noisy(2, 1, 8, 10)
-    clean = drive(denoise(model, images, sigma), on(model))
+    clean = drive(denoise(model, images, sigma), on(model)).images
     assert clean.shape == images.shape
     assert np.allclose(clean, blurred(images, 0.5 if sigma is None else 4 * sigma), atol=1e-5)
 
@@ -40,7 +43,7 @@ def test_the_noise_level_reaches_the_graph(model: LoadedModel, sigma: float | No
 def test_every_size_comes_back_in_its_own_size(model: LoadedModel, size: tuple[int, int]) -> None:
     """The toy's graph takes even sides only: odd ones are extended and cut again."""
     images = noisy(1, 1, *size)
-    clean = drive(denoise(model, images, 0.1), on(model))
+    clean = drive(denoise(model, images, 0.1), on(model)).images
     assert clean.shape == images.shape
     assert np.isfinite(clean).all()
 
@@ -54,22 +57,22 @@ def test_odd_sides_are_extended_by_reflection(model: LoadedModel) -> None:
         calls.append(call)
         return {"x_hat": call.inputs["x"]}
 
-    clean = drive(denoise(model, images, None), answer)
+    clean = drive(denoise(model, images, None), answer).images
     assert np.array_equal(clean, images)
     assert np.array_equal(calls[0].inputs["x"], np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 1)), "reflect"))
 
 
 def test_pixels_outside_of_the_range_go_in_and_come_out_clipped(model: LoadedModel) -> None:
     images = noisy(1, 1, 6, 6) * 4 - 2
-    clean = drive(denoise(model, images, 0.1), on(model))
+    clean = drive(denoise(model, images, 0.1), on(model)).images
     assert np.allclose(clean, blurred(images, 0.4).clip(0, 1), atol=1e-5)
 
 
 def test_each_image_is_treated_alone(model: LoadedModel) -> None:
     images = noisy(5, 1, 6, 6)
-    together = drive(denoise(model, images, 0.1), on(model))
+    together = drive(denoise(model, images, 0.1), on(model)).images
     for i in range(5):
-        assert np.array_equal(drive(denoise(model, images[i : i + 1], 0.1), on(model))[0], together[i])
+        assert np.array_equal(drive(denoise(model, images[i : i + 1], 0.1), on(model)).images[0], together[i])
 
 
 def test_pixels_that_are_no_numbers_are_not_sent(model: LoadedModel) -> None:
@@ -89,10 +92,65 @@ def test_others_are_refused_with_the_range(model: LoadedModel, sigma: float) -> 
     assert caught.value.field == "sigma"
 
 
-def test_a_model_without_a_noise_level_refuses_one(models: dict[str, LoadedModel]) -> None:
-    check_sigma(models[GENERATOR], None)
-    with pytest.raises(Invalid, match="leave sigma out"):
-        check_sigma(models[GENERATOR], 0.1)
+class TestDiffusion:
+    """A diffusion model denoises in one evaluation of D(x; sigma)."""
+
+    MEAN = class_means(10, 8)[10]
+
+    @pytest.fixture
+    def model(self, models: dict[str, LoadedModel]) -> LoadedModel:
+        return models[DIFFUSION]
+
+    def images(self, sigma: float, count: int = 6) -> np.ndarray:
+        """Of the toy's distribution, with noise; no class."""
+        rng = np.random.default_rng(0)
+        return (self.MEAN + np.hypot(GAUSSIAN_STD, sigma) * rng.standard_normal((count, 1, 8, 8))).astype(np.float32)
+
+    @pytest.mark.parametrize("sigma", [0.01, 0.3, 20.0])
+    def test_a_given_level_gives_the_mean_of_what_may_lie_behind(self, model: LoadedModel, sigma: float) -> None:
+        images = self.images(sigma)
+        done = drive(denoise(model, images, sigma), on(model))
+        expected = self.MEAN + GAUSSIAN_STD**2 / (GAUSSIAN_STD**2 + sigma**2) * (images - self.MEAN)
+        assert np.allclose(done.images, expected.clip(0, 1), atol=1e-5)
+        assert done.sigma.tolist() == [sigma] * 6
+        assert not done.estimated
+
+    def test_without_one_it_is_estimated_for_each_image(self, model: LoadedModel) -> None:
+        images = np.concatenate([self.images(0.3), self.images(2.0)])
+        calls: list[RowCall] = []
+
+        def answer(call: Call) -> dict[str, np.ndarray]:
+            assert isinstance(call, RowCall)
+            calls.append(call)
+            return on(model)(call)
+
+        done = drive(denoise(model, images, None), answer)
+        assert done.estimated
+        assert done.sigma.tolist() == estimate_sigma(images).tolist()
+        assert done.sigma[6:].min() > done.sigma[:6].max()
+        (call,) = calls
+        assert call.capability is Capability.DENOISE_STEP
+        assert call.inputs["sigma"] == pytest.approx(done.sigma)
+        assert call.inputs["label"].tolist() == [10] * 12
+
+    def test_an_estimate_stays_within_the_model_s_range(self, model: LoadedModel) -> None:
+        flat, loud = np.zeros((1, 1, 8, 8), np.float32), 1000 * self.images(1.0, 1)
+        done = drive(denoise(model, np.concatenate([flat, loud]), None), on(model))
+        assert done.sigma.tolist() == [0.01, 20.0]
+
+    @pytest.mark.parametrize("sigma", [0.0, 0.005, 21.0])
+    def test_levels_out_of_range_are_refused(self, model: LoadedModel, sigma: float) -> None:
+        with pytest.raises(Invalid, match=r"from 0\.01 to 20\.0000"):
+            check_sigma(model, sigma)
+
+    def test_pixels_that_are_no_numbers_are_not_sent(self, model: LoadedModel) -> None:
+        with pytest.raises(ModelFailed, match="no numbers"):
+            drive(denoise(model, self.images(0.1), None), lambda call: {"x0": np.full((6, 1, 8, 8), np.nan)})
+
+
+def test_a_model_of_one_evaluation_says_nothing_of_the_level(model: LoadedModel) -> None:
+    for sigma in (None, 0.1):
+        assert drive(denoise(model, noisy(1, 1, 4, 4), sigma), on(model)).sigma is None
 
 
 class TestLargeImages:
@@ -101,7 +159,7 @@ class TestLargeImages:
     @pytest.mark.parametrize("size", [(608, 609), (609, 20), (1121, 640), (1500, 2)])
     def test_the_answer_is_that_of_the_whole_image(self, model: LoadedModel, size: tuple[int, int]) -> None:
         images = noisy(1, 1, *size)
-        clean = drive(denoise(model, images, 0.2), on(model))
+        clean = drive(denoise(model, images, 0.2), on(model)).images
         # An odd side is extended by reflection, and only there the reference's zeros outside show.
         inside = np.s_[:, :, : size[0] - size[0] % 2, : size[1] - size[1] % 2]
         even = np.pad(images, ((0, 0), (0, 0), (0, size[0] % 2), (0, size[1] % 2)), "reflect")
@@ -121,7 +179,7 @@ class TestLargeImages:
             spoiled[inside] = call.inputs["x"][inside]
             return {"x_hat": spoiled}
 
-        clean = drive(denoise(model, images, None), answer)
+        clean = drive(denoise(model, images, None), answer).images
         assert np.array_equal(clean[:, :, 41:-41, 41:-41], images[:, :, 41:-41, 41:-41])
         assert len(shapes) == 1, "tiles of one size can share a batch"
         assert all(np.prod(shape) <= 609 * 609 for shape in shapes)

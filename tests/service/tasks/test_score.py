@@ -2,16 +2,22 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from contract import Capability
+from contract.manifest import Density
 from service.engine.job import Call, RowCall
-from service.errors import Invalid, ModelFailed
+from service.errors import ModelFailed
+from service.loading import load_model
 from service.model import LoadedModel
-from service.tasks.score import p_values, score_samples, score_texts, tokenize
+from service.settings import Settings
+from service.tasks.score import p_values, score_samples, score_texts
+from service.tasks.tokens import tokenize
 from tests.service.tasks.drive import drive, on
+from tests.toys import directories
 from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, START, TABLE, WRITER, normal_images
 from tests.toys.graphs import gaussian_log_prob
 
@@ -76,6 +82,15 @@ class TestSamples:
         assert scores.log_prob == pytest.approx(gaussian_log_prob(rows), abs=1e-4)
         assert scores.p_value is None
         assert scores.dimensions.tolist() == [3] * 7
+
+    @pytest.mark.parametrize("density", ["energy", "critic"])
+    def test_what_is_no_density_has_no_bits_but_p_values(self, tmp_path: Path, density: Density) -> None:
+        model = load_model(directories.write_density(tmp_path, density=density), Settings(provider="cpu"), "cpu")
+        images = normal_images(5, seed=9)
+        scores = drive(score_samples(model, images), on(model))
+        assert scores.bits_per_dim is None
+        assert scores.log_prob == pytest.approx(gaussian_log_prob(images), abs=1e-3)
+        assert scores.p_value is not None
 
     def test_a_log_probability_that_is_no_number_is_not_sent(self, models: dict[str, LoadedModel]) -> None:
         def answer(call: Call) -> dict[str, np.ndarray]:
@@ -165,31 +180,6 @@ class TestTexts:
 
         drive(score_texts(writer, rows), answer)
         assert len(widths) <= 4
-
-
-class TestTokenize:
-    def test_ids_are_the_tokenizer_s(self, writer: LoadedModel) -> None:
-        (ids,) = tokenize(writer, ["To be"], 100)
-        assert "".join(CHARACTERS[i] for i in ids) == "To be"
-
-    @pytest.mark.parametrize(
-        ("texts", "field", "says"),
-        [
-            ([""], "input", "empty text"),
-            (["ab", ""], "input[1]", "empty text"),
-            (["a" * 11], "input", "11 characters, the limit is 10"),
-            (["ab§cd"], "input", "'§' at position 2"),
-            (["ab", "🙂"], "input[1]", "'🙂' at position 0"),
-            (["a<unk>b"], "input", "'<' at position 1"),
-        ],
-    )
-    def test_what_cannot_be_scored_is_refused_by_place(
-        self, writer: LoadedModel, texts: list[str], field: str, says: str
-    ) -> None:
-        with pytest.raises(Invalid) as caught:
-            tokenize(writer, texts, 10)
-        assert caught.value.field == field
-        assert says in caught.value.detail
 
 
 def test_calibration_of_whole_items_is_not_divided(writer: LoadedModel) -> None:

@@ -1,0 +1,55 @@
+"""Route of embeddings, in OpenAI's shape, for whatever a model encodes."""
+
+import asyncio
+import base64
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api import answer, body, items
+from service.api.state import state_of
+from service.api.waiting import run
+from service.codecs import npy
+from service.engine.job import Job
+from service.model import LoadedModel
+from service.schemas import EmbedBody, EmbedFields
+from service.tasks import embed as embedding
+
+OFFERS = (answer.JSON, npy.MEDIA_TYPE)
+_INLINE_NUMBERS = 4096
+
+
+async def embed(request: Request) -> Response:
+    """Embed images, vectors or text."""
+    state = state_of(request)
+    ask, files = await body.read_files(request, EmbedBody, EmbedFields, state.settings)
+    kind = answer.choose(request, OFFERS)
+    model = state.catalog.get(ask.model or state.catalog.default("embed", items.kind_of(ask)), "embed")
+    request.scope["amostra.model"] = model.id
+    embedding.check_dimensions(model, ask.dimensions)
+    given = items.read(model, ask, files, state.settings, "embeds")
+    job, work = _job(model, given)
+    found = await run(state, request, model, job, work)
+    if kind == npy.MEDIA_TYPE:
+        return Response(npy.encode(found), 200, {"x-amostra-model": model.id}, npy.MEDIA_TYPE)
+    tokens = int(work) if isinstance(given, list) else 0
+    about = {"model": model.id, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    if found.size <= _INLINE_NUMBERS:
+        return _listing(found, ask.encoding_format, about)
+    return await asyncio.to_thread(_listing, found, ask.encoding_format, about)
+
+
+def _job(model: LoadedModel, given: items.Items) -> tuple[Job, float]:
+    if isinstance(given, list):
+        embedding.check_lengths(model, given)
+        return embedding.embed_texts(model, given), float(sum(map(len, given)))
+    return embedding.embed_samples(model, given), float(len(given))
+
+
+def _listing(embeddings: np.ndarray, encoding: str, about: dict[str, Any]) -> Response:
+    rows = embeddings.astype("<f4")  # (N, E), as OpenAI's clients read it
+    values = [base64.b64encode(row.tobytes()).decode("ascii") for row in rows] if encoding == "base64" else rows
+    data = [{"object": "embedding", "index": i, "embedding": value} for i, value in enumerate(values)]
+    return answer.json({"object": "list", "data": data, **about})

@@ -1,0 +1,81 @@
+"""What a request sends to be scored or embedded: texts, images or vectors, whichever the model takes."""
+
+from typing import Any
+
+import numpy as np
+
+from service.api import body
+from service.errors import Invalid, TooLarge
+from service.model import LoadedModel
+from service.schemas import ItemsBody
+from service.settings import Settings
+from service.tasks import samples
+from service.tasks.tokens import tokenize
+
+Items = np.ndarray | list[np.ndarray]
+"""Samples (N, …), or the token ids of each text."""
+
+_FIELDS = {"image": ("image", "inputs"), "vector": ("inputs",), "text": ("input",)}
+
+
+def kind_of(ask: object) -> str | None:
+    """The kind of data that a request cannot but mean: text; numbers and pictures may mean several."""
+    return "text" if isinstance(ask, ItemsBody) and ask.input is not None else None
+
+
+def read(model: LoadedModel, ask: object, files: list[body.File], settings: Settings, verb: str) -> Items:
+    """The request's items, checked against the model; `verb` says what it does with them, for people.
+
+    Raises Invalid, BadRequest or TooLarge, naming the field.
+    """
+    data = model.manifest.data
+    text = ask.input if isinstance(ask, ItemsBody) else None
+    inputs = ask.inputs if isinstance(ask, ItemsBody) else None
+    given = [
+        name for name, there in (("image", files), ("inputs", inputs is not None), ("input", text is not None)) if there
+    ]
+    wanted = _FIELDS[data.kind]
+    if len(given) != 1 or given[0] not in wanted:
+        found = " and ".join(given) or "none"
+        raise Invalid(
+            f"body: model {model.id} {verb} {data.kind}s: expected {' or '.join(wanted)}, found {found}",
+            field=wanted[0],
+        )
+    if text is not None:
+        rows = tokenize(model, [text] if isinstance(text, str) else text, settings.max_text_characters)
+        _limit(len(rows), settings.max_rows, "input")
+        return rows
+    batch = body.images(files, data, settings) if files else _numbers(inputs, model)
+    _limit(len(batch), settings.max_rows, "inputs")
+    samples.check_range(batch, data, given[0])
+    return batch
+
+
+def _numbers(inputs: Any, model: LoadedModel) -> np.ndarray:
+    """Nested lists of numbers as a batch of samples."""
+    data = model.manifest.data
+    try:
+        given = np.array(inputs)
+    except ValueError:  # rows of several lengths
+        given = np.array(None)
+    if given.dtype.kind not in "iuf":
+        raise Invalid("inputs: expected lists of numbers of one length, found something else", field="inputs")
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise Invalid("inputs: expected finite numbers, found NaN, infinity or one too large", field="inputs")
+    if data.kind == "image":
+        return samples.as_images(array, data, "inputs")
+    width = data.shape[0]
+    if array.ndim == 1 and array.shape == (width,):
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != width or not len(array):
+        raise Invalid(f"inputs: expected rows of {width} numbers, found an array {list(array.shape)}", field="inputs")
+    return array
+
+
+def _limit(count: int, limit: int, field: str) -> None:
+    if count > limit:
+        raise TooLarge(f"{field}: {count} items, the limit is {limit}: send fewer at once", field=field)
+    if count == 0:
+        raise Invalid(f"{field}: expected at least one item, found none", field=field)
