@@ -4,6 +4,7 @@
     python -m training export shakespeare-gpt
     python -m training evaluate exported/shakespeare-gpt/1
     python -m training run shakespeare-gpt            # all three
+    python -m training report --output report/index.html   # a page about all exported models
 
 `--help` lists the flags; whatever else is given overrides the recipe.
 """
@@ -14,6 +15,8 @@ import os
 import sys
 import warnings
 from pathlib import Path
+
+EXPORTED = Path("exported")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,13 +37,16 @@ def parser() -> argparse.ArgumentParser:
         data_root = os.environ.get("AMOSTRA_DATA")
         command.add_argument("--data-root", type=Path, default=data_root, help="folder of datasets (AMOSTRA_DATA)")
         command.add_argument("--run-dir", type=Path, help="checkpoints and logs (default: runs/<recipe>)")
-        command.add_argument("--exported", type=Path, default=Path("exported"), help="where models are written")
+        command.add_argument("--exported", type=Path, default=EXPORTED, help="where models are written")
         command.add_argument("--readme", type=Path, help="a page whose table of models is to be renewed")
         command.add_argument("--threads", type=int, help="threads of torch on the CPU")
         command.add_argument("--accelerator", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--devices", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--strategy", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--no-progress", action="store_true", help="no progress bar")
+    report = commands.add_parser("report", help="write one page about all exported models")
+    report.add_argument("--exported", type=Path, default=EXPORTED, help="where the models are")
+    report.add_argument("--output", type=Path, default=Path("report/index.html"), help="the page")
     return root
 
 

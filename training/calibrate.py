@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from training.data import Dataset, in_order
+from training.data import Dataset
+from training.data.source import in_order
 
 STATISTIC: dict[str, Literal["log_prob", "log_prob_per_token"]] = {
     "image": "log_prob",

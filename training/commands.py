@@ -10,16 +10,24 @@ import torch
 from contract import ManifestError, read_manifest
 from contract.manifest import MANIFEST_NAME
 from training import data, loop
+from training.data.source import DataError
 from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table
+from training.evaluation.sheets import write_sheet
 from training.export import export
 from training.graphs import ExportRefused
 from training.recipe import Recipe, RecipeError, load_recipe
+from training.report import write_report
 
-INPUT_ERRORS = (RecipeError, data.DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError)
+INPUT_ERRORS = (RecipeError, DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
     """Do what the options' command says."""
+    if options.command == "report":
+        if overrides:
+            raise RecipeError(f"report: expected no overrides, found {' '.join(overrides)}")
+        print(f"wrote {options.output}, of {write_report(options.exported, options.output)} models")
+        return
     if options.threads:
         torch.set_num_threads(options.threads)
     is_model = (Path(options.recipe) / MANIFEST_NAME).is_file()
@@ -31,7 +39,7 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         place = Path(options.recipe) if is_model else options.exported / recipe.name / recipe.version
         _evaluate(recipe, place, options)
         return
-    dataset = data.load(recipe.data, options.data_root, recipe.seed)
+    dataset = data.load(recipe.data, options.data_root, options.exported)
     run_dir = options.run_dir or loop.RUNS / recipe.name
     if options.command == "export":
         trained = loop.trained(recipe, dataset, run_dir)
@@ -54,6 +62,7 @@ def _recipe_of(model: Path) -> str:
 def _evaluate(recipe: Recipe, place: Path, options: argparse.Namespace) -> None:
     for figure in evaluate(place, recipe.evaluate.metrics, options.data_root, recipe.seed):
         print(json.dumps(figure.model_dump(exclude_none=True), ensure_ascii=False))
+    write_sheet(place, options.data_root, recipe.seed)
     if options.readme:
         renew_table(options.readme, options.exported)
 

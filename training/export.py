@@ -16,7 +16,8 @@ import numpy as np
 from contract import Capability, Manifest, write_manifest
 from contract.manifest import Calibration, Data, FileRef, Graph, Provenance, Text
 from training.calibrate import STATISTIC, held_out_scores
-from training.data import Dataset, in_order
+from training.data import Dataset
+from training.data.source import in_order
 from training.graphs import open_session, sha256, write_graph
 from training.loop import Trained
 from training.recipe import Recipe
@@ -33,11 +34,16 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
     try:
         held_out = in_order(dataset.validation, recipe.data.batch_size)
         fitted = trained.family.eval().fit(dataset.validation.at(indices) for indices in held_out)
+        graphs = trained.family.eval().graphs()
+        shown = dataset.encoded or dataset  # what a client gives
+        if dataset.encoder is not None:
+            graphs = [dataset.encoder.before(g) for g in graphs if list(g.example) == ["x"]]
         capabilities = {
-            g.capability: write_graph(g, dataset.calibration, working, recipe.export.batch_sizes)
-            for g in trained.family.eval().graphs()
+            g.capability: write_graph(g, shown.calibration, working, recipe.export.batch_sizes) for g in graphs
         }
-        write_manifest(working, _manifest(recipe, trained, fitted, dataset, working, capabilities))
+        if dataset.encoder is not None:
+            fitted = fitted | {"encoder": dataset.encoder.sha256}
+        write_manifest(working, _manifest(recipe, trained, fitted, shown, working, capabilities))
         os.chmod(working, 0o755)
         _replace(place, working)
     finally:
@@ -48,7 +54,7 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
 def _manifest(
     recipe: Recipe,
     trained: Trained,
-    fitted: dict[str, float],
+    fitted: dict[str, float | str],
     dataset: Dataset,
     directory: Path,
     capabilities: dict[Capability, Graph],
@@ -74,6 +80,7 @@ def _manifest(
             kind=summary.kind,
             dataset=dataset.name,
             shape=summary.shape,
+            column_names=summary.column_names,
             value_range=(0.0, 1.0) if summary.kind == "image" else None,
             class_names=summary.class_names,
         ),
@@ -98,7 +105,7 @@ def _calibration(recipe: Recipe, dataset: Dataset, directory: Path, graphs: dict
     )
 
 
-def _provenance(recipe: Recipe, trained: Trained, fitted: dict[str, float]) -> Provenance:
+def _provenance(recipe: Recipe, trained: Trained, fitted: dict[str, float | str]) -> Provenance:
     return Provenance(
         recipe=recipe.name,
         hyper_parameters=recipe.hyper_parameters() | ({"fitted": fitted} if fitted else {}),

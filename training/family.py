@@ -6,15 +6,27 @@ knows no loop, logger, disk or HTTP; the loop, the exporter and the evaluation k
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from contract import Capability
+from contract.manifest import Density
 
 Batch = dict[str, Tensor]
+
+
+class Source(Protocol):
+    """A training set, or a held-out part of one."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, indices: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The items of these numbers, varied by the generator where there is one."""
+        ...
 
 
 class Frozen(BaseModel):
@@ -40,6 +52,7 @@ class DataSummary:
     kind: Literal["image", "vector", "text"]
     shape: tuple[int | None, ...] = ()
     class_names: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
     vocabulary: int = 0
     start_token: int = 0
 
@@ -65,13 +78,15 @@ class GraphExport:
     dynamic_shapes: dict[str, dict[int, str]]
     inputs: Callable[[Batch], dict[str, Tensor]]
     tolerance: float
-    density: Literal["exact", "bound", "energy"] | None = None
+    density: Density | None = None
     opset: int = 18
     reference: nn.Module | None = None
     compare: tuple[str, ...] = field(default=())
     """The outputs that the parity gate compares; all of them where empty."""
     rows: Callable[[Batch], dict[str, Tensor]] | None = None
     """Inputs for the check of batch invariance, where a server batches others than `inputs`."""
+    encoder: Path | None = None
+    """An ONNX graph x -> embedding that is put before `module`, which takes the embedding for its x."""
 
 
 class Family(nn.Module):
@@ -81,6 +96,8 @@ class Family(nn.Module):
     """
 
     players: ClassVar[tuple[str, ...]] = ("model",)
+    teacher: str | None = None
+    """The recipe whose trained family `start_from` is given before the first step; its run lies beside this one."""
 
     class Config(Frozen):
         """The recipe's [model] section: hyper-parameters of network and objective."""
@@ -89,6 +106,13 @@ class Family(nn.Module):
         super().__init__()
         self.config: Any = config
         self.data = data
+
+    def prepare(self, train: Source) -> None:
+        """Look at the training set before the first step: scales, counts, points. What is learnt goes into buffers of
+        a size that the configuration fixes, for they are saved with the weights."""
+
+    def start_from(self, teacher: "Family") -> None:
+        """Take what the family needs of its teacher's averaged weights."""
 
     def parameters_of(self, player: str) -> Iterable[nn.Parameter]:
         """The parameters that `player` trains."""
@@ -126,5 +150,5 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def manifest_parts(self) -> dict[str, Any]:
-        """The manifest's fields that only the family knows: latent, sigma_range, sampling."""
+        """The manifest's fields that only the family knows: latent, sigma_range, sampling, restoration, pixels."""
         return {}

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from contract import TensorSpec, mismatches
 from contract.manifest import Agreement, Graph
-from training.data import Source
-from training.family import GraphExport
+from training.family import GraphExport, Source
 
 DTYPES: dict[str, Any] = {
     "tensor(float)": "float32",
@@ -86,10 +86,14 @@ def to_onnx(graph: GraphExport, path: Path) -> None:
             verbose=False,
             opset_version=graph.opset,
             input_names=list(graph.example),
-            output_names=list(graph.outputs),
+            output_names=[f"output {name}" for name in graph.outputs],  # "embedding" alone is torch's name of a value
             dynamic_shapes=tuple(shapes),
         )
     model = onnx.load(path)
+    _rename(model.graph, {f"output {name}": name for name in graph.outputs} | {n: f"{n} inside" for n in graph.outputs})
+    _share(model.graph)
+    if graph.encoder is not None:
+        model = _composed(onnx.load(graph.encoder), model)
     del model.graph.value_info[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
@@ -105,6 +109,43 @@ def to_onnx(graph: GraphExport, path: Path) -> None:
         del value.metadata_props[:]
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _composed(encoder: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """One graph: the encoder's x, and the outputs of a model that takes the embedding for its x."""
+    encoder = onnx.compose.add_prefix(encoder, "encoder/", rename_inputs=False)
+    model = onnx.compose.add_prefix(model, "embedded/", rename_outputs=False)
+    encoder.ir_version = model.ir_version = max(encoder.ir_version, model.ir_version)
+    outputs = [output.name for output in model.graph.output]
+    return onnx.compose.merge_models(encoder, model, [("encoder/embedding", "embedded/x")], outputs=outputs)
+
+
+def opset(path: Path) -> int:
+    """The version of ONNX's own operators that a graph is written in."""
+    return next(o.version for o in onnx.load(path).opset_import if o.domain in ("", "ai.onnx"))
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Give values and outputs other names."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for output in graph.output:
+        output.name = names.get(output.name, output.name)
+
+
+def _share(graph: onnx.GraphProto) -> None:
+    """Keep one of equal constants: every layer brings its own copy of a mask."""
+    kept: dict[tuple[int, tuple[int, ...], bytes], onnx.TensorProto] = {}
+    copies = {}
+    for tensor in graph.initializer:
+        first = kept.setdefault((tensor.data_type, tuple(tensor.dims), tensor.raw_data or tensor.name.encode()), tensor)
+        if first is not tensor:
+            copies[tensor.name] = first.name
+    unlike = list(kept.values())
+    del graph.initializer[:]
+    graph.initializer.extend(unlike)
+    _rename(graph, copies)
 
 
 def _positional_parameters(module: nn.Module) -> int:

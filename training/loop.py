@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from training.data import Dataset, Draws, in_order, keyed
+from training.data import Dataset
+from training.data.source import Draws, in_order, keyed
 from training.family import Batch, Family
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe
 
 RUNS = Path("runs")
 VALIDATION = 2**31  # stands for the step in the key of validation's generator
@@ -147,7 +148,12 @@ def train(
     if last.is_file() and _read(last)["state_dict"]["step"] >= recipe.train.steps:
         return trained(recipe, dataset, run_dir)
     L.seed_everything(recipe.seed, verbose=False)
-    game = Game(recipe.family_class(recipe.model_config_, dataset.summary), recipe, dataset)
+    family = recipe.family_class(recipe.model_config_, dataset.summary)
+    family.prepare(dataset.train)
+    if family.teacher is not None:
+        teacher = load_recipe(family.teacher)
+        family.start_from(trained(teacher, dataset, run_dir.parent / teacher.name).family)
+    game = Game(family, recipe, dataset)
     has_loss = "validation" in type(game.family).__dict__
     settings = recipe.train
     callbacks: list[L.Callback] = [
@@ -213,13 +219,18 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 
 def _claim(run_dir: Path, recipe: Recipe) -> None:
-    """Write the hyper-parameters into a new run directory; refuse one that has others."""
+    """Write the hyper-parameters into a new run directory; refuse one that has others.
+
+    An option that is younger than the run, and has its default here, does not make it another run.
+    """
     path, ours = run_dir / "hyper_parameters.json", json.loads(json.dumps(recipe.hyper_parameters()))
     if not path.is_file():
         run_dir.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
         return
     theirs = json.loads(path.read_text(encoding="utf-8"))
+    for section, defaults in recipe.defaults().items():
+        theirs[section] = defaults | theirs.get(section, {})
     differ = [
         f"{section}.{key} {theirs[section].get(key)!r} there, {value!r} here"
         for section, values in ours.items()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from contract.manifest import Slug, Version
 from training.family import Family, Frozen, OptimizerConfig
@@ -26,13 +27,20 @@ class RecipeError(ValueError):
 
 
 class DataConfig(Frozen):
-    """What the network is trained on. `crop` is a side in pixels, `context` a number of tokens."""
+    """What the network is trained on: a name that `training.data.load` knows.
 
-    dataset: Literal["mnist", "bsd400", "tinyshakespeare", "synthetic-images", "synthetic-text"]
+    `crop` is a side in pixels, `context` a number of tokens, `vocabulary` the size of a tokenizer of pairs. `encoder` is
+    an exported model, such as mnist-autoencoder/1, whose embedding of the images is then the data.
+    """
+
+    dataset: str
+    encoder: str | None = None
     batch_size: Annotated[int, Field(ge=1)] = 64
     crop: int | None = None
     flips: bool = False
     context: Annotated[int, Field(ge=2)] = 256
+    tokenizer: Literal["characters", "pairs"] = "characters"
+    vocabulary: Annotated[int, Field(ge=258)] = 512
 
 
 class TrainConfig(Frozen):
@@ -87,6 +95,23 @@ class Recipe(Frozen):
         """All settings that shape the trained weights, defaults included."""
         sections = self.model_dump(mode="json", include={"seed", "data", "optimizer", "train"})
         return {**sections, "model": self.model_config_.model_dump(mode="json")}
+
+    def defaults(self) -> dict[str, dict[str, Any]]:
+        """The defaults of those hyper-parameters that have one, by section, as JSON has them."""
+        sections: dict[str, type[BaseModel]] = {
+            "data": DataConfig,
+            "optimizer": OptimizerConfig,
+            "train": TrainConfig,
+            "model": self.family_class.Config,
+        }
+        return {
+            section: {
+                name: to_jsonable_python(field.get_default(call_default_factory=True))
+                for name, field in config.model_fields.items()
+                if not field.is_required()
+            }
+            for section, config in sections.items()
+        }
 
 
 def find_family(name: str) -> type[Family]:

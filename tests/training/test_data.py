@@ -1,9 +1,13 @@
 import pytest
 import torch
+from tokenizers.decoders import DecodeStream
 
-from training.data import DataError, Draws, Images, Windows, image_list, images, load, split_text, text
+from training.data import load
+from training.data.images import Images, image_list, images
+from training.data.source import DataError, Draws
+from training.data.texts import Windows, split_text, text
+from training.data.tokenizers import UNKNOWN, character_tokenizer, pair_tokenizer
 from training.recipe import DataConfig
-from training.tokenizer import UNKNOWN, character_tokenizer
 
 
 def test_the_tokenizer_is_lossless_and_shows_what_it_does_not_know():
@@ -15,6 +19,35 @@ def test_the_tokenizer_is_lossless_and_shows_what_it_does_not_know():
     unknown = tokenizer.token_to_id(UNKNOWN)
     assert unknown == len(set(whole))
     assert tokenizer.encode("é").ids == [unknown]
+
+
+def test_byte_pairs_are_lossless_for_any_text_whole_and_streamed():
+    tokenizer = pair_tokenizer(text("synthetic-text", None), 300)
+    for whole in (
+        "line 7 says: 3.\n",
+        "\n\n\t two  blanks \r\n",
+        "h\u00e9llo \u2713 \u65e5\u672c \U0001f642 a\u0301\u200d",
+        "\x00\x7f",
+        " ",
+    ):
+        ids, stream = tokenizer.encode(whole).ids, DecodeStream(skip_special_tokens=True)
+        assert tokenizer.decode(ids) == whole
+        assert "".join(stream.step(tokenizer, token) or "" for token in ids) == whole
+    assert len(tokenizer.encode("line 7 says").ids) < len("line 7 says")
+
+
+def test_a_text_of_byte_pairs_starts_with_a_line_break():
+    dataset = load(DataConfig(dataset="synthetic-text", context=16, tokenizer="pairs", vocabulary=300), None)
+    assert dataset.tokenizer is not None
+    assert dataset.tokenizer.decode([dataset.summary.start_token]) == "\n"
+    assert dataset.summary.vocabulary == dataset.tokenizer.get_vocab_size() <= 300
+    assert dataset.train.tokens.max() < dataset.summary.vocabulary
+    assert dataset.tokenizer.decode(dataset.train.tokens.tolist()) == split_text(text("synthetic-text", None))[0]
+
+
+def test_a_context_longer_than_what_is_held_out_is_refused():
+    with pytest.raises(DataError, match=r"data\.context: 5000 is too long"):
+        load(DataConfig(dataset="synthetic-text", context=5000), None)
 
 
 def test_draws_resume_at_any_step():
@@ -30,29 +63,26 @@ def test_draws_resume_at_any_step():
 
 
 def test_windows_side_by_side_predict_every_token_once():
-    windows = Windows(torch.arange(100), size=11, stride=10)
+    windows = Windows(torch.arange(100), size=11, starts=torch.arange(0, 90, 10))
     tokens = windows.at(torch.arange(len(windows)))["input_ids"]
     assert torch.equal(tokens[:, 1:].flatten(), torch.arange(1, 91))
 
 
 def test_held_out_parts_and_test_part_do_not_overlap():
     dataset = load(DataConfig(dataset="synthetic-text", context=16), None)
-    whole = split_text(text("synthetic-text", None))[0]
-    parts = (dataset.train, dataset.validation, dataset.calibration)
-    train, validation, calibration = (
-        dataset.tokenizer.decode(part.at(torch.arange(len(part)))["input_ids"][:, 1:].flatten().tolist())
-        for part in parts
-    )
-    held_out = "".join(
-        first + second for first, second in zip(_pieces(validation, 16), _pieces(calibration, 16), strict=False)
-    )
-    assert held_out in whole
-    assert len(dataset.train.tokens) + len(dataset.validation.tokens) == len(whole)
-    assert len(train) == (len(dataset.train.tokens) - 16) * 16
+    tokens, size = len(split_text(text("synthetic-text", None))[0]), 17
 
+    def predicted(part: Windows) -> set[int]:
+        return {int(start) + 1 + i for start in part.starts for i in range(size - 1)}
 
-def _pieces(whole, size):
-    return [whole[i : i + size] for i in range(0, len(whole), size)]
+    train, validation, calibration = (predicted(p) for p in (dataset.train, dataset.validation, dataset.calibration))
+    held_out = validation | calibration
+    assert not validation & calibration
+    assert not train & held_out
+    assert min(held_out) > tokens * 0.45
+    assert max(held_out) < tokens * 0.55
+    assert len(held_out) > 0.04 * tokens
+    assert len(train) + len(held_out) > 0.99 * tokens - 2 * size
 
 
 def test_missing_data_is_named(tmp_path):

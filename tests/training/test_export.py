@@ -111,5 +111,5 @@ def test_from_recipe_to_a_directory_that_the_contract_reads(tmp_path, capsys):
 def test_mistakes_on_the_command_line_are_explained(tmp_path, capsys):
     assert main(["train", "shakespeare-gpt", "--data-root", str(tmp_path), "--run-dir", str(tmp_path)]) == 2
     assert "error: data root: expected tinyshakespeare/input.txt" in capsys.readouterr().err
-    assert main(["run", "shakespeare-gpt", "--evaluate.metrics", '["accuracy"]']) == 2
-    assert "unknown accuracy; known:" in capsys.readouterr().err
+    assert main(["run", "shakespeare-gpt", "--evaluate.metrics", '["luck"]']) == 2
+    assert "unknown luck; known:" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -56,3 +57,16 @@ def test_a_run_of_other_hyper_parameters_is_refused(tiny_recipe, tiny_data, tmp_
     other = load_recipe("shakespeare-gpt", tiny(**{"optimizer.learning_rate": 0.5}))
     with pytest.raises(RunError, match=r"optimizer\.learning_rate 0\.003 there, 0\.5 here"):
         train(other, tiny_data, tmp_path, CPU, progress=False)
+
+
+def test_an_option_younger_than_the_run_does_not_make_it_another(tiny_recipe, tiny_data, tmp_path):
+    """As long as it has its default: another value was not what the run was trained with."""
+    path = tmp_path / "hyper_parameters.json"
+    older = tiny_recipe.hyper_parameters()
+    del older["data"]["vocabulary"], older["model"]["kv_heads"], older["model"]["layers"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(RunError, match=r"hyper-parameters \(model\.layers \d there, 2 here\);"):
+        trained(tiny_recipe, tiny_data, tmp_path)
+    path.write_text(json.dumps(older | {"model": tiny_recipe.hyper_parameters()["model"]}))
+    with pytest.raises(RunError, match="found no checkpoint"):
+        trained(tiny_recipe, tiny_data, tmp_path)

@@ -1,13 +1,15 @@
-"""Characters as tokens, in the `tokenizers` library's own file format: one token for each character of a text.
+"""Tokens of text, in the `tokenizers` library's own file format: its characters, or byte pairs learnt from it.
 
-A character that the text does not have becomes <unk>, whose id equals the model's vocabulary size: it is outside of
+Of characters, one that the text does not have becomes <unk>, whose id equals the model's vocabulary size: it is outside of
 the embedding table, so a server can see it and refuse it.
 """
 
 from tokenizers import Regex, Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.decoders import Fuse
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Split
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.trainers import BpeTrainer
 
 UNKNOWN = "<unk>"
 
@@ -19,4 +21,19 @@ def character_tokenizer(text: str) -> Tokenizer:
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = Fuse()
+    return tokenizer
+
+
+def pair_tokenizer(text: str, vocabulary: int) -> Tokenizer:
+    """Byte-level byte pairs (Sennrich et al. 2016, arXiv:1508.07909), learnt from `text`; any text can be encoded.
+
+    Line breaks are tokens of their own, so that one of them can start a text.
+    """
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = Sequence(
+        [Split("\n", behavior="isolated"), ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.decoder = ByteLevelDecoder()
+    trainer = BpeTrainer(vocab_size=vocabulary, initial_alphabet=ByteLevel.alphabet(), show_progress=False)
+    tokenizer.train_from_iterator([text], trainer)
     return tokenizer

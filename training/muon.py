@@ -1,0 +1,52 @@
+"""Muon for matrices and for the kernels of convolutions, taken as matrices (out, in × height × width).
+
+torch.optim.Muon takes two-dimensional parameters only. Momentum is made orthogonal by five steps of a Newton-Schulz
+iteration (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) and scaled by 0.2 √max(out, in), so that an
+update has the size of one of AdamW and the two share learning rates (Liu et al. 2025, arXiv:2502.16982).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest matrix with singular values near 1, about 0.7 to 1.2: (R, C) -> (R, C), float32."""
+    a, b, c = _COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.float().T if tall else matrix.float()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Parameters of two dimensions or more; decoupled weight decay; Nesterov momentum."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            lr, momentum = group["lr"], group["momentum"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
+                update = parameter.grad.lerp(average, momentum).flatten(1)  # (out, in)
+                scale = 0.2 * max(update.shape) ** 0.5
+                parameter.mul_(1 - lr * group["weight_decay"])
+                parameter.add_(orthogonal(update).view_as(parameter).to(parameter.dtype), alpha=-lr * scale)
