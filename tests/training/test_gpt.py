@@ -5,20 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from contract import Capability
-from training.graphs import open_session, to_onnx
+from training.graphs import open_session, to_onnx, write_graph
+from training.layers.transformer import attention_by_rows
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 class Cached:
-    """The exported next_token graph with one shared cache for `rows` rows."""
+    """The exported next_token graph with one cache for `rows` rows, which past and present share."""
 
-    def __init__(self, gpt, path, rows):
+    def __init__(self, path, context, rows):
         self.session = open_session(path, threads=1)
         self.cache = {
-            i.name: np.zeros((rows, *i.shape[1:2], gpt.config.context, *i.shape[3:]), np.float32)
+            i.name: np.zeros((rows, *i.shape[1:2], context, *i.shape[3:]), np.float32)
             for i in self.session.get_inputs()
             if i.name.startswith("past")
         }
@@ -64,7 +66,7 @@ def rows(tiny_gpt):
 
 
 def test_ragged_prefill_and_decode(tiny_gpt, graph_path, rows):
-    cached = Cached(tiny_gpt, graph_path, 3)
+    cached = Cached(graph_path, tiny_gpt.config.context, 3)
     lengths = [5, 2, 7]
     padded = [row[:n] + [0] * (max(lengths) - n) for row, n in zip(rows, lengths, strict=True)]
     logits = cached.step(padded, lengths)
@@ -77,14 +79,14 @@ def test_ragged_prefill_and_decode(tiny_gpt, graph_path, rows):
 
 
 def test_a_prompt_in_chunks(tiny_gpt, graph_path, rows):
-    cached = Cached(tiny_gpt, graph_path, 1)
+    cached = Cached(graph_path, tiny_gpt.config.context, 1)
     for first, last in [(0, 7), (7, 8), (8, 15), (15, 20)]:
         logits = cached.step([rows[0][first:last]], [last])
         np.testing.assert_allclose(logits[0], reference(tiny_gpt, rows[0][:last]), **TOLERANCE)
 
 
 def test_a_reused_slot_does_not_remember(tiny_gpt, graph_path, rows):
-    cached = Cached(tiny_gpt, graph_path, 1)
+    cached = Cached(graph_path, tiny_gpt.config.context, 1)
     fresh = cached.step([rows[0][:6]], [6])
     cached.step([rows[1]], [20])
     assert np.array_equal(cached.step([rows[0][:6]], [6]), fresh)
@@ -129,3 +131,42 @@ def test_the_fitted_temperature_is_the_best_one_and_goes_into_the_graphs(tiny_gp
         cold = step.reference(*prompt.values())
         gpt.temperature.fill_(2 * float(gpt.temperature))
         torch.testing.assert_close(step.reference(*prompt.values()), cold / 2)
+
+
+def test_an_embedding_has_length_one_and_ignores_padding(tiny_gpt, tiny_data, tmp_path):
+    graph = next(g for g in tiny_gpt.graphs() if g.capability is Capability.ENCODE)
+    written = write_graph(graph, tiny_data.validation, tmp_path, (1, 2, 3, 8))
+    assert written.batch_invariance.max_abs_diff == 0
+    session, rows = open_session(tmp_path / written.file), np.array([[0, 5, 7, 2], [3, 3, 1, 1]])
+
+    def embedding(input_ids, lengths):
+        return session.run(["embedding"], {"input_ids": input_ids, "lengths": np.array(lengths)})[0]
+
+    whole = embedding(rows, [4, 2])
+    assert np.linalg.norm(whole, axis=1) == pytest.approx([1, 1], abs=1e-5)
+    np.testing.assert_allclose(embedding(rows[1:, :2], [2])[0], whole[1], atol=1e-5)
+    assert not np.allclose(embedding(rows, [4, 4])[1], whole[1], atol=1e-3)
+
+
+def test_the_embedding_graph_holds_half_of_the_blocks(tiny_gpt, tmp_path):
+    sizes = {}
+    for graph in tiny_gpt.graphs():
+        to_onnx(graph, tmp_path / "graph.onnx")
+        sizes[graph.capability] = (tmp_path / "graph.onnx").stat().st_size
+    block = 4 * sum(p.numel() for p in tiny_gpt.blocks[1].parameters())
+    assert sizes[Capability.ENCODE] < sizes[Capability.LOG_DENSITY] - 0.9 * block
+
+
+def test_attention_by_rows_is_attention():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 50, 8, generator=generator, requires_grad=True) for heads in (4, 2, 2))
+    found = attention_by_rows(q, k, v, rows=16)
+    shared = (k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1))
+    expected = F.scaled_dot_product_attention(q, *shared, is_causal=True)
+    torch.testing.assert_close(found, expected)
+    for a, b in zip(
+        torch.autograd.grad(found.square().sum(), (q, k, v)),
+        torch.autograd.grad(expected.square().sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)

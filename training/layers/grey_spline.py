@@ -69,6 +69,12 @@ class GreySpline(nn.Module):
         fraction = (position - _pick(start, inner)) / _pick(share[bin_], inner)
         return self.first_level[bin_] + inner + fraction.clamp(0.0, 1 - 1e-4)
 
+    def mean(self, raw: Tensor) -> Tensor:
+        """The expected grey level, a whole number k of 0 to 255 where the mass is on one."""
+        share = self._log_share().exp() * torch.arange(LEVELS, device=raw.device)
+        of_bin = (share[self.level_in_bin] * self.is_in_bin).sum(1, keepdim=True)  # (K, 1)
+        return (_bounded(raw).softmax(-1) @ of_bin).squeeze(-1)
+
     def fused(self) -> "GreySpline":
         """Itself, with the shares computed once; for export."""
         self.fixed_log_share = self._log_share().detach()

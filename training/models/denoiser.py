@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contract import Capability
-from training.family import Batch, DataSummary, Family, Frozen, GraphExport
+from training.family import Batch, DataSummary, Family, Frozen, GraphExport, OptimizerConfig
+from training.muon import Muon
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -108,6 +109,10 @@ class Denoiser(Family):
         self.channels = data.shape[0] or 1
         self.network = ResidualUNet(self.channels, config.widths, config.blocks, config.middle_blocks)
 
+    def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
+        """Muon: every parameter is a kernel."""
+        return [Muon(self.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)]
+
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch["x"]
         draws = torch.rand(2, len(x), generator=generator, device=x.device)
@@ -154,7 +159,7 @@ class Denoiser(Family):
         return {"x": y, "sigma": torch.where(torch.arange(len(x)) % 2 == 0, -1.0, sigma)}
 
     def manifest_parts(self) -> dict[str, Any]:
-        return {"sigma_range": (0.0, self.config.max_sigma)}
+        return {"sigma_range": (0.0, self.config.max_sigma), "restoration": {"degradation": "noise"}}
 
 
 FAMILY = Denoiser

@@ -1,8 +1,9 @@
 """Generative adversarial network, class-conditional, in R3GAN's recipe (Huang et al. 2024, arXiv 2501.05441).
 
 z (B, Z), label (B,) -> G(z, label) = x (B, C, H, W) in [0, 1];  D(x, label) -> (B,), the embedding of the label times the
-image's features. There is no normalisation layer: residual blocks start as the identity (fix-up), and gradient penalties
-keep the discriminator smooth. The generator upsamples by pixel shuffle. `loss` chooses the game, with d = D(x) - D(G(z)):
+image's features (projection: Miyato & Koyama 2018, arXiv 1802.05637). Data without classes have no label in the graphs.
+There is no normalisation layer (training/layers/fixup_gan.py): gradient penalties keep the discriminator smooth. `loss`
+chooses the game, with d = D(x) - D(G(z)):
 
 | loss         | discriminator minimises                                 | generator minimises | penalty                |
 |--------------|---------------------------------------------------------|---------------------|------------------------|
@@ -15,7 +16,6 @@ R1 = gamma/2 |grad_x D(x)|^2 on real images, R2 the same on generated ones. A pe
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -24,80 +24,7 @@ from torch import Tensor, nn
 
 from contract import Capability
 from training.family import Batch, DataSummary, Family, Frozen, GraphExport
-
-SLOPE = 0.2
-OUTSIDE_SLOPE = 0.1
-
-
-def _activate(h: Tensor) -> Tensor:
-    return F.leaky_relu(h, SLOPE) * 2**0.5
-
-
-class ResidualBlock(nn.Module):
-    """h + conv(act(conv(act(h)))), started as the identity; `depth` blocks in a network share the gain."""
-
-    def __init__(self, width: int, depth: int):
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        nn.init.normal_(self.first.weight, std=(9 * width) ** -0.5 * depth**-0.5)
-        nn.init.zeros_(self.first.bias)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(_activate(self.first(_activate(h))))
-
-
-def _stage(width: int, blocks: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(width, depth) for _ in range(blocks)))
-
-
-class Generator(nn.Module):
-    """z (B, Z) and label (B,) -> x (B, C, H, W) in [0, 1], in two doublings from (H/4, W/4)."""
-
-    def __init__(self, shape: tuple[int, ...], latent: int, classes: int, widths: tuple[int, int, int], blocks: int):
-        super().__init__()
-        channels, height, width = shape
-        self.grid = (widths[0], height // 4, width // 4)
-        self.embedding = nn.Embedding(max(classes, 1), latent)
-        self.start = nn.Linear(2 * latent, widths[0] * (height // 4) * (width // 4))
-        self.stages = nn.ModuleList(_stage(w, blocks, 3 * blocks) for w in widths)
-        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1, bias=False) for a, b in pairwise(widths))
-        self.head = nn.Conv2d(widths[-1], channels, 3, padding=1)
-        nn.init.constant_(self.head.bias, 0.5)
-
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        z = z * z.square().mean(1, keepdim=True).add(1e-8).rsqrt()
-        h = self.start(torch.cat([z, self.embedding(label)], dim=1)).unflatten(1, self.grid)  # (B, W0, H/4, W/4)
-        h = self.stages[0](h)
-        for up, stage in zip(self.up, self.stages[1:], strict=True):
-            h = stage(F.pixel_shuffle(up(h), 2))
-        return self._range(self.head(_activate(h)))
-
-    def _range(self, x: Tensor) -> Tensor:
-        """Clipped to [0, 1]; in training with a slight slope outside, for a sigmoid saturates early and stops to learn."""
-        clipped = x.clamp(0, 1)
-        return clipped + OUTSIDE_SLOPE * (x - clipped) if self.training else clipped
-
-
-class Discriminator(nn.Module):
-    """x (B, C, H, W) in [0, 1] and label (B,) -> authenticity (B,), unbounded."""
-
-    def __init__(self, shape: tuple[int, ...], classes: int, widths: tuple[int, int], features: int, blocks: int):
-        super().__init__()
-        channels, height, width = shape
-        self.stem = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
-        self.stages = nn.ModuleList(_stage(w, blocks, 2 * blocks) for w in widths)
-        self.down = nn.Conv2d(4 * widths[0], widths[1], 1, bias=False)
-        self.end = nn.Linear(widths[1] * (height // 4) * (width // 4), features)
-        self.embedding = nn.Embedding(max(classes, 1), features)
-        self.scale = features**-0.5
-
-    def forward(self, x: Tensor, label: Tensor) -> Tensor:
-        h = self.stem(F.pixel_unshuffle(2 * x - 1, 2))  # (B, W0, H/2, W/2)
-        h = self.down(F.pixel_unshuffle(self.stages[0](h), 2))
-        h = self.end(_activate(self.stages[1](h)).flatten(1))  # (B, features)
-        return (h * self.embedding(label)).sum(1) * self.scale
+from training.layers.fixup_gan import Authenticity, Discriminator, Generator
 
 
 class GAN(Family):
@@ -181,25 +108,34 @@ class GAN(Family):
         return r1.mean() if self.config.loss == "minimax" else (r1 + r2).mean()
 
     def graphs(self) -> list[GraphExport]:
-        label = torch.arange(2) % max(self.data.classes, 1)
+        latents = {"z": torch.randn(2, self.config.latent)}
+        if self.data.classes:
+            latents["label"] = torch.arange(2) % self.data.classes
         return [
             GraphExport(
                 capability=Capability.DECODE,
                 module=self.generator,
-                example={"z": torch.randn(2, self.config.latent), "label": label},
+                example=latents,
                 outputs=("x",),
-                dynamic_shapes={"z": {0: "batch"}, "label": {0: "batch"}},
-                inputs=self._graph_inputs,
+                dynamic_shapes={name: {0: "batch"} for name in latents},
+                inputs=self._latents,
                 tolerance=1e-4,
-            )
+            ),
+            GraphExport(
+                capability=Capability.LOG_DENSITY,
+                module=Authenticity(self.discriminator),
+                example={"x": torch.rand(2, *self.data.shape)},
+                outputs=("log_prob",),
+                dynamic_shapes={"x": {0: "batch"}},
+                inputs=lambda batch: {"x": batch["x"]},
+                tolerance=1e-3,
+                density="critic",
+            ),
         ]
 
-    def _graph_inputs(self, batch: Batch) -> dict[str, Tensor]:
-        label = self._labels(batch)
-        return {
-            "z": torch.randn(len(label), self.config.latent, generator=torch.Generator().manual_seed(0)),
-            "label": label,
-        }
+    def _latents(self, batch: Batch) -> dict[str, Tensor]:
+        z = torch.randn(len(batch["x"]), self.config.latent, generator=torch.Generator().manual_seed(0))
+        return {"z": z, "label": batch["label"]} if self.data.classes else {"z": z}
 
     def manifest_parts(self) -> dict[str, Any]:
         return {"latent": {"size": self.config.latent, "prior": "normal"}}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from contract import Capability
 from training.family import Batch, DataSummary, Family, Frozen, GraphExport, OptimizerConfig
-from training.layers.language_graphs import LogDensity, NextToken, cache_names, ragged
-from training.layers.transformer import Block, rms_norm, rotary_tables
+from training.layers.language_graphs import Encode, LogDensity, NextToken, next_token_export, ragged
+from training.layers.transformer import Block, optimizers, rms_norm, rotary_tables
 
 
 class GPT(Family):
@@ -37,9 +37,9 @@ class GPT(Family):
 
         @model_validator(mode="after")
         def _divides(self) -> Self:
-            if self.width % (8 * self.heads) or self.heads % self.kv_heads:
+            if self.width % (16 * self.heads) or self.heads % self.kv_heads:
                 raise ValueError(
-                    f"width {self.width} must be a multiple of 8 * heads, and heads {self.heads} of kv_heads"
+                    f"width {self.width} must be a multiple of 16 * heads, and heads {self.heads} of kv_heads"
                 )
             return self
 
@@ -58,11 +58,15 @@ class GPT(Family):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, input_ids: Tensor) -> Tensor:
+        return self.logits(self.states(input_ids, len(self.blocks)))
+
+    def states(self, input_ids: Tensor, depth: int) -> Tensor:
+        """After so many blocks, (B, T, W)."""
         cos, sin = self.cos[: input_ids.shape[1]], self.sin[: input_ids.shape[1]]
         x = self.dropout(rms_norm(self.embedding(input_ids)))  # (B, T, W)
-        for block in self.blocks:
+        for block in self.blocks[:depth]:
             x = block(x, cos, sin)
-        return self.logits(x)
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         return self.head(rms_norm(x)).float() / self.temperature  # (…, W) -> (…, V)
@@ -81,27 +85,11 @@ class GPT(Family):
         self.temperature.fill_(best)
         return {"temperature": best}
 
-    def matrices(self) -> list[nn.Parameter]:
-        return [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 1]
-
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
         """Muon for the blocks' matrices, AdamW for embedding, head and gains; AdamW for all where Muon's rate is 0."""
         if not settings.muon_learning_rate:
             return super().optimizers(player, settings)
-        matrices = self.matrices()
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in self.parameters_of(player) if id(p) not in chosen]
-        muon = torch.optim.Muon(
-            matrices,
-            lr=settings.muon_learning_rate,
-            weight_decay=settings.muon_weight_decay,
-            momentum=0.95,
-            adjust_lr_fn="original",
-        )
-        adamw = torch.optim.AdamW(
-            rest, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
-        )
-        return [muon, adamw]
+        return optimizers(self.blocks, self.parameters_of(player), settings)
 
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         tokens = batch["input_ids"]  # (B, context + 1)
@@ -111,28 +99,8 @@ class GPT(Family):
         return {"loss": self.loss("model", batch, generator)[0]}
 
     def graphs(self) -> list[GraphExport]:
-        step = NextToken(self)
-        free = {0: "batch", 2: "cache"}
-        cache = [name for i in range(self.config.layers) for name in cache_names(i, "past_key_values")]
-        present = [name for i in range(self.config.layers) for name in cache_names(i, "present")]
         return [
-            GraphExport(
-                Capability.NEXT_TOKEN,
-                step,
-                example=step.inputs({"input_ids": torch.zeros(2, 5, dtype=torch.int64)}),
-                outputs=("logits", *present),
-                dynamic_shapes={
-                    "input_ids": {0: "batch", 1: "seq"},
-                    "seqlens_k": {0: "batch"},
-                    **dict.fromkeys(cache, free),
-                },
-                inputs=step.inputs,
-                rows=step.step,
-                reference=step.reference,
-                compare=("logits",),
-                tolerance=2e-4,
-                opset=23,
-            ),
+            next_token_export(NextToken(self), {"input_ids": torch.zeros(2, 5, dtype=torch.int64)}),
             GraphExport(
                 Capability.LOG_DENSITY,
                 LogDensity(self),
@@ -142,6 +110,15 @@ class GPT(Family):
                 inputs=ragged,
                 density="exact",
                 tolerance=1e-3,
+            ),
+            GraphExport(
+                Capability.ENCODE,
+                Encode(self),
+                example=ragged({"input_ids": torch.zeros(2, 9, dtype=torch.int64)}),
+                outputs=("embedding",),
+                dynamic_shapes={"input_ids": {0: "batch", 1: "tokens"}, "lengths": {0: "batch"}},
+                inputs=ragged,
+                tolerance=1e-4,
             ),
         ]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from contract import SIGNATURES, Capability
-from training.data import Images, synthetic_images
+from training.data.images import Images, synthetic_images
 from training.family import DataSummary
 from training.graphs import open_session, write_graph
 from training.models.denoiser import Denoiser, Reconstruct

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Normal
 
 from contract import Capability
-from training.data import Images, synthetic_images
+from training.data.images import Images, synthetic_images
 from training.family import DataSummary, OptimizerConfig
 from training.graphs import open_session, write_graph
 from training.layers.coarse_to_fine import CoarseToFine
