@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
 from contract import Capability, Manifest, read_manifest, write_manifest
@@ -17,6 +18,8 @@ from contract.manifest import Measurement
 from training import evaluation
 from training.graphs import open_session
 
+BATCH_SIZE = 100
+HEADLINE = 3
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 
 
@@ -39,6 +42,23 @@ class ExportedModel:
         if capability not in self.manifest.capabilities:
             raise EvaluationError(f"{self.manifest.name}: has no {capability.value} to measure")
         return open_session(self.directory / self.manifest.capabilities[capability].file)
+
+    def run(self, capability: Capability, inputs: dict[str, np.ndarray], output: str) -> np.ndarray:
+        """One output of a graph for many rows, in batches.
+
+        Raises EvaluationError where the model has no such graph or output.
+        """
+        session = self.session(capability)
+        if output not in [port.name for port in session.get_outputs()]:
+            raise EvaluationError(f"{self.manifest.name}: its {capability.value} has no {output} to measure")
+        rows = len(next(iter(inputs.values())))
+        batches = (slice(first, first + BATCH_SIZE) for first in range(0, rows, BATCH_SIZE))
+        return np.concatenate(
+            [
+                session.run([output], {name: np.ascontiguousarray(a[batch]) for name, a in inputs.items()})[0]
+                for batch in batches
+            ]
+        )
 
 
 Metric = Callable[[ExportedModel, Path | None, int], list[Measurement]]
@@ -70,23 +90,25 @@ def evaluate(directory: Path, metrics: tuple[str, ...], data_root: Path | None, 
     return figures
 
 
+def headline(manifest: Manifest) -> str:
+    """The first few figures in a line; all of them are in the manifest and in the report."""
+    return "; ".join(f"{f.metric} {f.value:.4g} {f.unit}".strip() for f in manifest.evaluation[:HEADLINE])
+
+
+def megabytes(directory: Path, manifest: Manifest) -> float:
+    """Of all files that the manifest names but its picture."""
+    names = {ref.file for ref in manifest.files() if ref != manifest.sheet}
+    return sum((directory / name).stat().st_size for name in names) / 1e6
+
+
 def table(exported: Path) -> str:
-    """A Markdown table of all exported models with their figures."""
-    lines = [
-        "| model | family | can | metric | value | measured on | n |",
-        "|---|---|---|---|---:|---|---:|",
-    ]
+    """A Markdown table with one row for each exported model."""
+    lines = ["| model | family | can | measured | MB |", "|---|---|---|---|---:|"]
     for path in sorted(exported.glob("*/*/manifest.json")):
         manifest = read_manifest(path.parent)
         can = ", ".join(f"`{capability.value}`" for capability in manifest.capabilities)
-        name = f"`{manifest.name}`"
-        for figure in manifest.evaluation:
-            value = f"{figure.value:.4g} {figure.unit}".strip()
-            lines.append(
-                f"| {name} | {manifest.family} | {can} | {figure.metric} | {value} | {figure.data} | {figure.size} |"
-            )
-        if not manifest.evaluation:
-            lines.append(f"| {name} | {manifest.family} | {can} | | | | |")
+        size = f"{megabytes(path.parent, manifest):.2f}"
+        lines.append(f"| `{manifest.name}` | {manifest.family} | {can} | {headline(manifest)} | {size} |")
     return "\n".join(lines)
 
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from contract import Capability
 from contract.manifest import Measurement
-from training.data import images
+from training.data.images import images
 from training.evaluate import EvaluationError, ExportedModel, metric
 
 ALPHA = 0.05
-BATCH_SIZE = 100
 TEST = "MNIST test"
 
 Grey = NDArray[np.float32]
@@ -34,7 +33,8 @@ def conformal_p_values(scores: NDArray[np.float64], calibration: NDArray[np.floa
 
 @metric
 def bits_per_dim(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
-    """Of uniformly dequantised grey levels k + u: a bound on what the discrete levels take."""
+    """Of uniformly dequantised grey levels k + u, a bound on what the discrete levels take; of a model over the levels
+    themselves, exact."""
     rng = np.random.default_rng(seed)
     levels = _levels("mnist", data_root)
     dims = levels[0].size
@@ -46,6 +46,13 @@ def bits_per_dim(model: ExportedModel, data_root: Path | None, seed: int) -> lis
         return k + rng.random(k.shape, np.float32) - np.float32(0.5)
 
     at_centre = bits(_log_prob(model, levels))
+    if model.manifest.pixels is not None:
+        note = "exact: the probability of the 256 grey levels themselves"
+        return [
+            Measurement(
+                metric="bits per dimension", value=at_centre, unit="bits/dim", data=TEST, size=len(levels), note=note
+            )
+        ]
     return [
         Measurement(
             metric="bits per dimension",
@@ -79,19 +86,34 @@ def flagged_share(model: ExportedModel, data_root: Path | None, seed: int) -> li
 
 
 @metric
-def omniglot_auroc(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
-    """How often a digit scores higher than an Omniglot character."""
-    digits = _log_prob(model, _levels("mnist", data_root))
-    characters = _log_prob(model, _levels("omniglot", data_root))
+def out_of_distribution(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
+    """How well log_prob tells MNIST's test digits from Omniglot's characters; a digit is the positive."""
+    digits, characters = (_log_prob(model, _levels(name, data_root)) for name in ("mnist", "omniglot"))
     is_digit = np.repeat([1, 0], [len(digits), len(characters)])
     return [
         Measurement(
-            metric="AUROC",
-            value=float(roc_auc_score(is_digit, np.concatenate([digits, characters]))),
+            metric=name,
+            value=value,
+            unit=unit,
             data="MNIST test against Omniglot",
             size=len(is_digit),
-            note="the score is log_prob; 1 where every digit scores higher than every character, 0.5 for chance",
+            note="the score is log_prob, digits are the positives",
         )
+        for name, value, unit in detection(is_digit, np.concatenate([digits, characters]))
+    ]
+
+
+def detection(is_normal: NDArray[np.int64], scores: NDArray[np.float64]) -> list[tuple[str, float, str]]:
+    """AUROC, average precision and FPR at 95% TPR, as (name, value, unit); scores (N,) are higher for what is normal.
+
+    AUROC is 1 where every normal item scores higher than every other, 0.5 for chance; the FPR is the share of others that
+    pass where 95% of the normal items do.
+    """
+    fpr, tpr, _ = roc_curve(is_normal, scores)
+    return [
+        ("AUROC", float(roc_auc_score(is_normal, scores)), ""),
+        ("average precision", float(average_precision_score(is_normal, scores)), ""),
+        ("FPR at 95% TPR", 100 * float(fpr[np.searchsorted(tpr, 0.95)]), "%"),
     ]
 
 
@@ -101,10 +123,4 @@ def _levels(name: str, data_root: Path | None) -> Grey:
 
 def _log_prob(model: ExportedModel, levels: Grey, varied: Callable[[Grey], Grey] = lambda k: k) -> NDArray[np.float64]:
     """Nats, (N,); `varied` may move grey levels within their cells."""
-    session = model.session(Capability.LOG_DENSITY)
-    return np.concatenate(
-        [
-            session.run(["log_prob"], {"x": varied(levels[first : first + BATCH_SIZE]) / np.float32(255)})[0]
-            for first in range(0, len(levels), BATCH_SIZE)
-        ]
-    ).astype(np.float64)
+    return model.run(Capability.LOG_DENSITY, {"x": varied(levels) / np.float32(255)}, "log_prob").astype(np.float64)

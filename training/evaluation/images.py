@@ -1,19 +1,16 @@
-"""How well noise is removed from photographs, and whether a generator draws the digit that one asks for."""
+"""How well noise is removed from photographs, and from digits."""
 
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from contract import Capability
 from contract.manifest import Measurement
-from training.data import image_list, images
+from training.data.images import image_list, images
 from training.evaluate import ExportedModel, metric
-from training.evaluation.features import DigitClassifier, digit_classifier, predictions
 
 NOISE_LEVELS = (15, 25, 50)  # of 255, the levels that papers report
-REQUESTED_DIGITS = 1000
-BATCH_SIZE = 100
+DIGIT_NOISE_LEVELS = (0.3, 0.5, 0.7)  # of 1
 
 
 def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
@@ -28,9 +25,9 @@ def psnr_set12(model: ExportedModel, data_root: Path | None, seed: int) -> list[
     session = model.session(Capability.RECONSTRUCT)
     photographs = image_list("set12", data_root)
     figures = []
-    for level in NOISE_LEVELS:
-        sigma = level / 255
-        for told in (False, True):
+    for told in (False, True):
+        for level in NOISE_LEVELS:
+            sigma = level / 255
             given = np.array([sigma if told else -1.0], np.float32)
             ratios = []
             for number, photograph in enumerate(photographs):
@@ -53,32 +50,38 @@ def psnr_set12(model: ExportedModel, data_root: Path | None, seed: int) -> list[
 
 
 @metric
-def label_accuracy(
-    model: ExportedModel, data_root: Path | None, seed: int, judge: DigitClassifier | None = None
-) -> list[Measurement]:
-    """How many of 1,000 requested digits, as many of each, a classifier of real digits takes for what was asked."""
-    assert model.manifest.latent is not None
-    session = model.session(Capability.DECODE)
-    label = np.arange(REQUESTED_DIGITS, dtype=np.int64) % 10
-    z = np.random.default_rng(seed).standard_normal((REQUESTED_DIGITS, model.manifest.latent.size), np.float32)
-    x = np.concatenate(
-        [
-            session.run(["x"], {"z": z[first : first + BATCH_SIZE], "label": label[first : first + BATCH_SIZE]})[0]
-            for first in range(0, REQUESTED_DIGITS, BATCH_SIZE)
-        ]
-    )
-    judge = judge or digit_classifier(data_root)
-    agreed = (predictions(judge, torch.from_numpy(x)).numpy() == label).mean()
-    pixels, truth = images("mnist", "test", data_root)
-    on_real = (predictions(judge, pixels.float() / 255) == truth).float().mean()
-    return [
-        Measurement(
-            metric="requested digit recognised",
-            value=100 * float(agreed),
-            unit="%",
-            data="generated digits, 100 of each class",
-            size=REQUESTED_DIGITS,
-            seed=seed,
-            note=f"the classifier is right on {100 * float(on_real):.2f}% of MNIST's test digits",
+def mnist_denoising(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
+    """PSNR of MNIST's test digits from noise that is not clipped, told the level and no class; estimates are clipped.
+
+    The anchor is the best linear estimate, Wiener's filter in the principal components of the training set.
+    """
+    truth = images("mnist", "test", data_root)[0].numpy().astype(np.float32) / 255
+    train = images("mnist", "train", data_root)[0].flatten(1).numpy().astype(np.float64) / 255
+    mean, covariance = train.mean(0), np.cov(train, rowvar=False)
+    figures = []
+    for sigma in DIGIT_NOISE_LEVELS:
+        noise = np.random.default_rng([seed, round(1000 * sigma)]).standard_normal(truth.shape, np.float32)
+        noisy = truth + np.float32(sigma) * noise
+        inputs = {"x_t": noisy, "sigma": np.full(len(noisy), sigma, np.float32)}
+        if any(tensor.name == "label" for tensor in model.manifest.capabilities[Capability.DENOISE_STEP].inputs):
+            inputs["label"] = np.full(len(noisy), len(model.manifest.data.class_names))
+        linear = wiener(noisy.reshape(len(noisy), -1), sigma, mean, covariance).reshape(truth.shape)
+        figures.append(
+            Measurement(
+                metric=f"PSNR at sigma {sigma}",
+                value=psnr(model.run(Capability.DENOISE_STEP, inputs, "x0"), truth),
+                unit="dB",
+                data="MNIST test",
+                size=len(truth),
+                seed=seed,
+                note=f"noise not clipped, level told, no class; Wiener filter {psnr(linear, truth):.2f} dB",
+            )
         )
-    ]
+    return figures
+
+
+def wiener(noisy: np.ndarray, sigma: float, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """The linear estimate of least mean squared error: noisy (N, D) = x + sigma n, x of mean (D,) and covariance (D, D)."""
+    variances, directions = np.linalg.eigh(covariance)  # (D,), (D, D)
+    gains = variances.clip(0) / (variances.clip(0) + sigma**2)
+    return mean + ((noisy - mean) @ directions * gains) @ directions.T

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from contract import Capability
 from contract.manifest import Measurement
-from training.data import split_text, text
+from training.data.texts import split_text, text
 from training.evaluate import ExportedModel, metric
 
 BATCH_SIZE = 32
@@ -19,12 +19,13 @@ def text_nats_per_char(model: ExportedModel, data_root: Path | None, seed: int) 
     """The whole test part in fixed windows of the context's length, each after the token before it.
 
     With s = [start token, *text], window k is given s[Ck] and predicts s[Ck + 1 : Ck + C + 1] from what stands before
-    it in the window; every character counts once.
+    it in the window; every token counts once. Their nats are divided by the text's characters, whatever the tokens are.
     """
     settings = model.manifest.text
     assert settings is not None
     tokenizer = Tokenizer.from_file(str(model.directory / settings.tokenizer.file))
-    tokens = [settings.start_token, *tokenizer.encode(split_text(text(model.manifest.data.dataset, data_root))[1]).ids]
+    test = split_text(text(model.manifest.data.dataset, data_root))[1]
+    tokens = [settings.start_token, *tokenizer.encode(test).ids]
     session = model.session(Capability.LOG_DENSITY)
     context, total = settings.context, 0.0
     windows = [tokens[first : first + context + 1] for first in range(0, len(tokens) - 1, context)]
@@ -35,10 +36,13 @@ def text_nats_per_char(model: ExportedModel, data_root: Path | None, seed: int) 
             row[: len(window)] = window
         lengths = np.array([len(window) for window in rows])
         total += float(session.run(["log_prob"], {"input_ids": input_ids, "lengths": lengths})[0].sum(dtype=np.float64))
-    characters = len(tokens) - 1
+    characters, predicted = len(test), len(tokens) - 1
     nats = -total / characters
     where = f"{model.manifest.data.dataset}, the last 10%"
-    note = f"fixed windows of {context} characters, each after the character before it"
+    unit = "character" if predicted == characters else "token"
+    note = f"fixed windows of {context} {unit}s, each after the {unit} before it"
+    if unit == "token":
+        note += f"; nats of all {predicted} tokens over {characters} characters"
     return [
         Measurement(metric="validation loss", value=nats, unit="nats/char", data=where, size=characters, note=note),
         Measurement(metric="perplexity", value=math.exp(nats), data=where, size=characters, note=note),
