@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 export BENTOML_HOME ?= $(CURDIR)/.bentoml
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve test lint train bench lock clean
+.PHONY: help serve test lint train report bench lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -36,6 +36,9 @@ lint: .venv-dev/ready  ## Check style and types
 
 train: .venv-dev/ready  ## Train, export and evaluate a recipe: make train RECIPE=mnist-flow ARGS="--data-root data"
 	.venv-dev/bin/python -m training run $(RECIPE) $(ARGS)
+
+report: .venv-dev/ready  ## Write report/index.html: figures and pictures of all models in exported/
+	.venv-dev/bin/python -m training report
 
 bench: .venv-dev/ready .venv/ready  ## Load the service with 64 mixed clients and check every answer
 	.venv-dev/bin/python -m benchmarks.mixed_clients
