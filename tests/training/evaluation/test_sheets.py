@@ -1,5 +1,6 @@
 """Every kind of model gets a small picture that its manifest names."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -48,7 +49,9 @@ def test_the_same_seed_draws_the_same_sheet(synthetic_store, tmp_path):
 
 
 def test_a_model_of_text_shows_what_it_writes(tiny_recipe, tiny_data, tiny_gpt, tmp_path):
-    directory = export(tiny_recipe, Trained(tiny_gpt, 0, 0.0, "none"), tiny_data, tmp_path)
+    directory = export(
+        tiny_recipe, Trained(copy.deepcopy(tiny_gpt), 0, 0.0, "none"), tiny_data, tmp_path
+    )  # which fits it
     with Image.open(write_sheet(directory, None, seed=0)) as picture:
         assert picture.width == 600
         assert np.asarray(picture.convert("L")).min() < 50
