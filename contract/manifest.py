@@ -122,8 +122,8 @@ class Restoration(_Strict):
 class Sampling(_Strict):
     """What a request that does not say gets, and the bounds of what it may say.
 
-    `samplers` are those that the model's `denoise_step` was made for, the first one the default; `steps` counts noise
-    levels, of which Heun's method evaluates most twice; `rho` is of Karras et al.'s schedule (2022, eq. 5) from
+    `samplers` are those that the model's `denoise_step` was made for, the first one the default; one without any denoises
+    and does not draw. `steps` counts noise levels, of which Heun's method evaluates most twice; `rho` is of Karras et al.'s schedule (2022, eq. 5) from
     sigma_range's end to its beginning. `guidance` w mixes D(x; label) and D(x; no class): 1 is without guidance.
     """
 
@@ -214,13 +214,11 @@ class Manifest(_Strict):
         if self.pixels is not None and (self.data.kind != "image" or None in self.data.shape):
             found_data = f"{self.data.kind} {list(self.data.shape)}"
             problems.append(f"pixels: expected data that are images of one size, found {found_data}")
-        if Capability.DENOISE_STEP in self.capabilities:
-            if self.sigma_range is None or self.sigma_range[0] <= 0:
-                problems.append(
-                    f"sigma_range: expected the positive noise levels of denoise_step, found {self.sigma_range}"
-                )
-            if not self.sampling.samplers:
-                problems.append("sampling.samplers: expected the samplers of denoise_step, found none")
+        positive = self.sigma_range is not None and self.sigma_range[0] > 0
+        if Capability.DENOISE_STEP in self.capabilities and not positive:
+            problems.append(
+                f"sigma_range: expected the positive noise levels of denoise_step, found {self.sigma_range}"
+            )
         rank = {"image": 3, "vector": 1, "text": 0}[self.data.kind]
         if len(self.data.shape) != rank or (rank and self.data.shape[0] is None):
             found = list(self.data.shape) or "none"

@@ -85,6 +85,8 @@ class GraphExport:
     """The outputs that the parity gate compares; all of them where empty."""
     rows: Callable[[Batch], dict[str, Tensor]] | None = None
     """Inputs for the check of batch invariance, where a server batches others than `inputs`."""
+    rewrite: Callable[[Any], Any] | None = None
+    """Makes another ONNX model of the exported one, before it is compared with torch."""
     encoder: Path | None = None
     """An ONNX graph x -> embedding that is put before `module`, which takes the embedding for its x."""
 

@@ -57,10 +57,12 @@ class TrainConfig(Frozen):
 
 
 class ExportConfig(Frozen):
-    """`batch_sizes` are those at which ONNX Runtime is compared with torch."""
+    """`batch_sizes` are those at which ONNX Runtime is compared with torch. With `weights` of 8 bits a graph that writes
+    text token by token is several times as fast; its logits differ from torch's by up to 0.3."""
 
     batch_sizes: tuple[int, ...] = (1, 2, 3, 8, 16, 32)
     calibration_size: Annotated[int, Field(ge=1)] = 5000
+    weights: Literal["float32", "int8"] = "float32"
 
 
 class EvaluateConfig(Frozen):

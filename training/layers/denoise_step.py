@@ -34,6 +34,12 @@ class StepConfig(Frozen):
     sigma_max: float = 20.0
 
 
+def _log(sigma: Tensor) -> Tensor:
+    """ln sigma, (B,). A graph works it out for 16 copies of each: ONNX Runtime takes a batch's logarithms by blocks of four,
+    and what is left over on another path, so that the last bits of a row would depend on the others."""
+    return sigma[:, None].expand(-1, 16).log()[:, 0] if torch.compiler.is_exporting() else sigma.log()
+
+
 class DenoiseStep(nn.Module):
     """The `denoise_step` graph: x_t (B, C, H, W), sigma (B,) > 0, label (B,) -> x0 (B, C, H, W), not clipped.
 
@@ -75,7 +81,7 @@ class DenoiseStep(nn.Module):
             label = torch.zeros_like(sigma, dtype=torch.long) + self.classes
         c_skip, c_out, c_in = self.coefficients(sigma)
         x = x_t - self.mean
-        f = self.network(c_in * x, sigma.log() / 4, label)
+        f = self.network(c_in * x, _log(sigma) / 4, label)
         return self.mean + c_skip * x + c_out * f.float()
 
 

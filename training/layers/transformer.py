@@ -15,7 +15,10 @@ UNSEEN = 1000.0  # that a hidden token's key takes off a query's score, before t
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
+    """x / sqrt(mean(x^2)) over the last axis, without gain."""
+    # Without one the exporter makes a gain of x's whole shape: slower, and the last bits depend on the number of rows.
+    gain = x.new_ones(x.shape[-1]) if torch.compiler.is_exporting() else None
+    return F.rms_norm(x, (x.shape[-1],), gain, eps=1e-6)
 
 
 def rotary_tables(positions: int, size: int) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,13 @@ so that it estimates E[y | x]. The label is dropped at `label_dropout` (Ho and S
 network draws classes, guides itself, and denoises what nobody has classified. Samplers are the caller's.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from contract.manifest import Sampler
 from training.family import Batch, DataSummary, Family, GraphExport, OptimizerConfig, Source
 from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_graph, muon_and_adamw, noise_levels
 
@@ -22,16 +24,20 @@ class Diffusion(Family):
     """Draws images of a class, in 10 to 50 steps, and denoises them at any level."""
 
     class Config(StepConfig):
-        """`p_mean` and `p_std` are of ln sigma in training; `guidance` is the default of requests, 1 being none."""
+        """`p_mean` and `p_std` are of ln sigma in training; `guidance` is the default of requests, 1 being none.
+
+        Without `samplers` it is a denoiser: nobody draws with it, and it has no classes.
+        """
 
         p_mean: float = -0.6
         p_std: float = 1.2
         label_dropout: float = 0.15
         guidance: float = 1.0
+        samplers: tuple[Sampler, ...] = ("dpmpp_2m", "heun", "euler", "ancestral")
         validation_sigmas: tuple[float, ...] = (0.3, 0.5, 0.7)
 
     def __init__(self, config: Config, data: DataSummary):
-        super().__init__(config, data)
+        super().__init__(config, data if config.samplers else replace(data, class_names=()))
         self.denoise = DenoiseStep(config, data)
 
     def prepare(self, train: Source) -> None:
@@ -66,10 +72,11 @@ class Diffusion(Family):
         return [denoise_step_graph(self.denoise, self.data, (self.config.sigma_min, self.config.sigma_max))]
 
     def manifest_parts(self) -> dict[str, Any]:
-        sampling = {"samplers": ("dpmpp_2m", "heun", "euler", "ancestral"), "steps": 18, "max_steps": 50, "rho": 7.0}
-        if self.data.classes:
-            sampling["guidance"] = self.config.guidance
-        return {"sigma_range": (self.config.sigma_min, self.config.sigma_max), "sampling": sampling}
+        parts: dict[str, Any] = {"sigma_range": (self.config.sigma_min, self.config.sigma_max)}
+        if self.config.samplers:
+            guidance = {"guidance": self.config.guidance} if self.data.classes else {}
+            parts["sampling"] = {"samplers": self.config.samplers, "steps": 18, "max_steps": 50, **guidance}
+        return parts
 
 
 FAMILY = Diffusion

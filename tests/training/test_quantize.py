@@ -1,0 +1,114 @@
+"""Weights of 8 bits: as the float32 graph within the tolerance, independent of the batch, and served."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from contract import Capability, read_manifest
+from service.engine.sequences import SequenceRunner
+from service.loading import load_model
+from service.settings import Settings
+from training.export import export
+from training.graphs import ExportRefused, open_session, to_onnx, write_graph
+from training.loop import Trained
+from training.quantize import TOLERANCE, int8_weights, with_int8_weights
+from training.recipe import load_recipe
+
+from .conftest import tiny
+
+SIZES = (1, 2, 3, 8)
+
+
+@pytest.fixture(scope="module")
+def next_token(tiny_gpt):
+    return next(g for g in tiny_gpt.graphs() if g.capability is Capability.NEXT_TOKEN)
+
+
+@pytest.fixture(scope="module")
+def stores(next_token, tiny_gpt, tiny_data, tmp_path_factory):
+    """Directories with the tiny model's next_token graph, by its weights; the one of 8 bits is a model's."""
+    plain = tmp_path_factory.mktemp("float32")
+    to_onnx(next_token, plain / "next_token.onnx")
+    writer = copy.deepcopy(tiny_gpt)
+    writer.graphs = lambda: [next_token]
+    changes = {"name": "tiny-int8", "export.weights": "int8", "export.batch_sizes": [*SIZES]}
+    recipe = load_recipe("shakespeare-gpt", tiny(**changes))
+    small = export(recipe, Trained(writer, 1, 1.0, "none"), tiny_data, tmp_path_factory.mktemp("store"))
+    return {"float32": plain, "int8": small}
+
+
+def step(directory, rows, vocabulary, context):
+    """Logits (rows, V) of one token on top of random pasts of different lengths."""
+    session, rng = open_session(directory / "next_token.onnx"), np.random.default_rng(0)
+    inputs = {
+        "input_ids": rng.integers(vocabulary, size=(8, 1)),
+        "seqlens_k": rng.integers(4, context, 8).astype(np.int32),
+    }
+    for port in session.get_inputs():
+        if port.name.startswith("past"):
+            inputs[port.name] = rng.normal(size=(8, port.shape[1], context, port.shape[3])).astype(np.float32)
+    inputs = {name: value[rows] for name, value in inputs.items()}
+    return session.run(["logits"], inputs | {"total_sequence_length": np.array(context, np.int32)})[0]
+
+
+def test_logits_stay_within_the_tolerance_and_the_likeliest_token_is_one_of_the_likeliest(stores, tiny_gpt):
+    sizes = tiny_gpt.data.vocabulary, tiny_gpt.config.context
+    plain, small = (step(stores[weights], slice(0, 8), *sizes) for weights in ("float32", "int8"))
+    assert 0 < np.abs(small - plain).max() <= TOLERANCE
+    chosen = small.argmax(-1)
+    assert (plain.max(-1) - plain[np.arange(8), chosen] <= 2 * TOLERANCE).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_row_does_not_depend_on_its_batch(size, stores, tiny_gpt):
+    sizes = tiny_gpt.data.vocabulary, tiny_gpt.config.context
+    whole = step(stores["int8"], slice(0, 8), *sizes)
+    for first in range(0, 9 - size):
+        rows = slice(first, first + size)
+        assert np.array_equal(step(stores["int8"], rows, *sizes), whole[rows])
+
+
+def test_the_manifest_records_it_and_the_service_loads_it(stores):
+    manifest = read_manifest(stores["int8"])
+    graph = manifest.capabilities[Capability.NEXT_TOKEN]
+    assert 1e-4 < graph.parity.max_abs_diff <= graph.parity.tolerance == TOLERANCE
+    assert graph.batch_invariance.max_abs_diff == 0
+    model = load_model(stores["int8"], Settings(provider="cpu"), "cpu")
+    assert isinstance(model.runners[Capability.NEXT_TOKEN], SequenceRunner)
+
+
+def test_weights_take_a_quarter(stores):
+    def weights(name):
+        tensors = onnx.load(stores[name] / "next_token.onnx").graph.initializer
+        return {t.name: len(t.raw_data) for t in tensors if t.data_type in (TensorProto.FLOAT, TensorProto.UINT8)}
+
+    plain, small = weights("float32"), weights("int8")
+    matrices = {name for name in plain if name not in small}
+    assert len(matrices) == 8  # four of each block; the head stays as it was
+    assert sum(small[n] for n in small if n not in plain) <= 0.3 * sum(plain[n] for n in matrices)
+
+
+def test_what_cannot_be_quantised_is_refused():
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "plain", ports[:1], ports[1:])
+    with pytest.raises(ValueError, match="weights: expected a product with a constant float32 matrix, found none"):
+        int8_weights(helper.make_model(graph))
+
+
+def test_the_gate_still_refuses_what_is_wrong(next_token, tiny_data, tmp_path):
+    class Shifted(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, *inputs):
+            return self.module(*inputs) + 2 * TOLERANCE
+
+    graph = with_int8_weights(next_token)
+    with pytest.raises(ExportRefused, match=r"the tolerance is 0\.3"):
+        write_graph(replace(graph, reference=Shifted(graph.reference)), tiny_data.validation, tmp_path, (1, 3))
