@@ -14,21 +14,44 @@ import os
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 import bentoml
+from _bentoml_sdk import Service
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.app import create_app
+from service.api.app import Application
 from service.api.state import State
 from service.catalog import Catalog
 from service.engine.loop import Engine
-from service.loading import find_device
 from service.metrics import Metrics
+from service.sessions import find_device
 from service.settings import load_settings
 
 logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
 logging.getLogger("amostra").setLevel(logging.INFO)
 
+
+class Direct(Service):
+    """A BentoML service whose requests for the API go straight to our application.
+
+    BentoML's router and its middlewares for timeouts, tracing and context cost as much as all of ours, and have nothing to
+    do there. Life cycle, readiness and everything else stay with it.
+    """
+
+    __slots__ = ()
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        framework = super().to_asgi(is_main)
+
+        async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
+            ours = scope["type"] == "http" and scope["path"].startswith("/v1/")
+            await (asgi if ours else framework)(scope, receive, send)
+
+        entrance.router = framework.router  # type: ignore[attr-defined]
+        return entrance
+
+
 settings = load_settings()
 metrics = Metrics()
-asgi = create_app(metrics)
+asgi = Application(metrics)
 
 
 @bentoml.service(
@@ -53,9 +76,9 @@ class Amostra:
             settings.workers,
             max_rows=settings.max_batch_rows,
             max_elements=settings.max_batch_elements,
-            prefill_chunk=settings.prefill_chunk,
             queue_seconds=settings.queue_seconds,
             queue_requests=settings.queue_requests,
+            shares=settings.shares,
             observer=metrics,
         )
         self.catalog = Catalog(settings, device, on_change=metrics.entry_changed)
@@ -75,3 +98,6 @@ class Amostra:
 
     async def __is_ready__(self) -> bool:
         return self.catalog.ready()
+
+
+Amostra.__class__ = Direct  # type: ignore[method-assign]

@@ -3,42 +3,33 @@
 Dropping `<model>/<version>/` into the store serves it without a restart. A directory that changed must lie still for one
 poll before it is loaded, so that a slow copy is not read half-way; one that became bad while its former content is
 serving keeps serving that content, and says so.
+
+Where a memory budget is set, a model that is asked for unloads those used longest ago. One that was merely found in the
+store unloads nobody: if it does not fit, it is checked, and rests until it is asked for.
 """
 
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
+from service.entry import Entry, Fingerprint, Key, fingerprint
 from service.errors import Invalid, NotFound, NotReady
-from service.loading import ModelRefused, load_model
+from service.loading import load_model
+from service.memory import Memory, bytes_of, give_back
 from service.model import TASKS, LoadedModel
+from service.sessions import ModelRefused
 from service.settings import Settings
 
 log = logging.getLogger("amostra.catalog")
-
-State = Literal["loading", "ready", "refused"]
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One version of one model in the store. `problem` says why it was refused; `model` serves, where there is one."""
-
-    name: str
-    version: str
-    fingerprint: Fingerprint
-    state: State = "loading"
-    problem: str | None = None
-    model: LoadedModel | None = None
 
 
 class Catalog:
     """All models of the store.
 
-    `on_change(entry, present)` is told of each entry that was loaded or refused, and of each that is gone.
+    `on_change(entry, present)` is told of each entry that was loaded, unloaded or refused, and of each that is gone.
     """
 
     def __init__(
@@ -54,9 +45,13 @@ class Catalog:
         self._on_change = on_change
         self._defaults: dict[str, str] = {task: getattr(settings, f"default_{task}") for task in TASKS}
         self._scanned = False
-        self._entries: dict[tuple[str, str], Entry] = {}
-        self._unsettled: dict[tuple[str, str], Fingerprint] = {}
-        self._missing: set[tuple[str, str]] = set()
+        self._entries: dict[Key, Entry] = {}
+        self._unsettled: dict[Key, Fingerprint] = {}
+        self._missing: set[Key] = set()
+        self._memory = Memory(settings.memory_mb * 2**20 or None)
+        self._changing = threading.Lock()
+        self._reloads: dict[Key, Future[LoadedModel]] = {}
+        self._loader = ThreadPoolExecutor(1, "amostra-loader")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="amostra-catalog", daemon=True)
 
@@ -68,18 +63,15 @@ class Catalog:
         """Stop watching; what is loaded stays."""
         self._stop.set()
         self._thread.join()
+        self._loader.shutdown(cancel_futures=True)
 
     def entries(self) -> list[Entry]:
         """Every version of every model, by name and version."""
-        return sorted(self._entries.values(), key=lambda e: (e.name, _order(e.version)))
+        return sorted(self._entries.values(), key=lambda e: (e.name, e.order))
 
     def current(self) -> list[Entry]:
-        """The entry that serves each name: the highest version that is loaded."""
-        best: dict[str, Entry] = {}
-        for entry in self.entries():
-            if entry.model is not None:
-                best[entry.name] = entry
-        return list(best.values())
+        """The entry that serves each name: the highest version that can be asked for."""
+        return list({entry.name: entry for entry in self.entries() if entry.card is not None}.values())
 
     def default(self, task: str, kind: str | None = None) -> str:
         """The model of a task where a request names none: the setting's, if the store has it, otherwise the first by
@@ -88,9 +80,9 @@ class Catalog:
         Raises NotFound where no model can do the task, NotReady while one that can may still be on its way.
         """
         wanted = self._defaults[task]
-        if kind is None and any(entry.name == wanted for entry in self.entries()):
+        if kind is None and any(entry.name == wanted for entry in list(self._entries.values())):
             return wanted
-        able = [e.name for e in self.current() if e.model and task in e.model.tasks and e.model.fits(kind)]
+        able = [e.name for e in self.current() if e.card and task in e.card.tasks and e.card.fits(kind)]
         if kind is not None:
             able.sort(key=lambda name: (name != wanted, name not in self._defaults.values()))
         if able:
@@ -106,37 +98,47 @@ class Catalog:
         """Whether the store was looked at, something serves, and every default model that the store has does its
         task."""
         present = {entry.name for entry in self.entries()}
-        loaded = {entry.name: entry.model for entry in self.current() if entry.model is not None}
+        serving = {entry.name: entry.card for entry in self.current() if entry.card is not None}
         return (
             self._scanned
-            and bool(loaded)
+            and bool(serving)
             and all(
-                name in loaded and task in loaded[name].tasks
+                name in serving and task in serving[name].tasks
                 for task, name in self._defaults.items()
                 if name in present
             )
         )
 
-    def get(self, name: str, task: str | None = None) -> LoadedModel:
-        """The loaded model that `name` or `name@version` means.
+    def find(self, name: str, task: str | None = None) -> Entry:
+        """What `name` or `name@version` means: an entry with a card, and with a model unless that was unloaded.
 
         Raises NotFound, NotReady where it is being loaded or was refused, Invalid where it cannot do the task.
         """
         base, _, version = name.partition("@")
-        versions = [e for e in self.entries() if e.name == base and version in ("", e.version)]
+        found = [e for e in list(self._entries.values()) if e.name == base and version in ("", e.version)]
+        versions = sorted(found, key=lambda e: e.order)
         if not versions:
             known = ", ".join(e.name for e in self.current()) or "none yet"
             raise NotFound(f"model: there is no {name[:80]!r}; loaded are {known}", field="model")
-        loaded = [e.model for e in versions if e.model is not None]
-        if not loaded:
-            entry = versions[-1]
-            why = "is being loaded: try again" if entry.state == "loading" else f"was refused: {entry.problem}"
-            raise NotReady(f"model: {name[:80]!r} {why}", field="model", retry_after=2)
-        model = loaded[-1]
-        if task is not None and task not in model.tasks:
-            able = ", ".join(e.name for e in self.current() if e.model and task in e.model.tasks) or "none"
-            raise Invalid(f"model: {model.id!r} cannot {task}; models that can: {able}", field="model")
-        return model
+        entry = next((e for e in reversed(versions) if e.card is not None), versions[-1])
+        if entry.card is None:
+            raise entry.not_ready()
+        if task is not None and task not in entry.card.tasks:
+            able = ", ".join(e.name for e in self.current() if e.card and task in e.card.tasks) or "none"
+            raise Invalid(f"model: {entry.name!r} cannot {task}; models that can: {able}", field="model")
+        self._memory.use(entry.key)
+        return entry
+
+    def reload(self, entry: Entry) -> "Future[LoadedModel]":
+        """Load a model that was unloaded, on a thread; whoever asks for it meanwhile gets the same future.
+
+        The future raises NotFound or NotReady where the model cannot be loaded any more.
+        """
+        future = self._reloads.get(entry.key)
+        if future is None:
+            future = self._reloads[entry.key] = self._loader.submit(self._load_again, entry.key)
+            future.add_done_callback(lambda _: self._reloads.pop(entry.key, None))
+        return future
 
     def refresh(self, *, settled: bool = False) -> None:
         """Look at the store once. With `settled`, load what is found at once, as at the start."""
@@ -145,13 +147,15 @@ class Catalog:
         missing = {key for key in self._entries if key not in found}
         gone, self._missing = missing & self._missing, missing - self._missing
         for key in gone:
-            entry = self._entries.pop(key)
+            with self._changing:
+                entry = self._entries.pop(key)
             self._unsettled.pop(key, None)
+            self._memory.forget(key)
             log.info("model %s %s was removed", *key)
             self._on_change(entry, False)
         changed = []
         for key, directory in found.items():
-            now = _fingerprint(directory)
+            now = fingerprint(directory)
             known = self._entries.get(key)
             if known is not None and known.fingerprint == now:
                 self._unsettled.pop(key, None)
@@ -160,28 +164,82 @@ class Catalog:
                 self._unsettled.pop(key, None)
             else:
                 self._unsettled[key] = now
-        for (name, version), _, now in changed:
-            before = self._entries.get((name, version))
-            self._entries[name, version] = Entry(name, version, now, model=before.model if before else None)
+        with self._changing:
+            for (name, version), _, now in changed:
+                self._entries[name, version] = self._succeeding(Entry(name, version, now))
         # Defaults first: most requests are for them.
         defaults = set(self._defaults.values())
         for (name, version), directory, now in sorted(changed, key=lambda c: c[0][0] not in defaults):
-            self._load_entry(Entry(name, version, now), directory)
+            with self._changing:
+                self._load_entry(Entry(name, version, now), directory)
+                if self._over(self._entries[name, version]):
+                    self._unload((name, version))
+            give_back()
         self._scanned = True
 
+    def _load_again(self, key: Key) -> LoadedModel:
+        with self._changing:
+            entry = self._entries.get(key)
+            if entry is not None and entry.state == "unloaded":
+                self._make_room(entry)
+                self._load_entry(entry, self._settings.models / entry.name / entry.version)
+                entry = self._entries[key]
+                self._make_room(entry)  # its size may have been another before
+        give_back()
+        if entry is None:
+            raise NotFound(f"model: {'@'.join(key)!r} was removed", field="model")
+        if entry.model is None:
+            raise entry.not_ready()
+        return entry.model
+
     def _load_entry(self, entry: Entry, directory: Path) -> None:
-        before = self._entries.get((entry.name, entry.version))
         try:
+            self._check_size(entry.file_bytes)
             model = self._load(directory, self._settings, self._device)
-            entry = replace(entry, state="ready", model=model)
+            size = bytes_of(model, entry.file_bytes)
+            self._check_size(size)
+            entry = replace(entry, state="ready", card=model.card, model=model, bytes=size)
             log.info("model %s %s is ready in %.2f s", entry.name, entry.version, model.load_seconds)
         except Exception as error:  # one model's surprise must not end the watch over the others
             refused = isinstance(error, ModelRefused)
             problem = str(error) if refused else f"loading failed: {type(error).__name__}: {error}"
-            entry = replace(entry, state="refused", problem=problem, model=before.model if before else None)
+            entry = self._succeeding(replace(entry, state="refused", problem=problem))
             log.error("model %s %s was refused: %s", entry.name, entry.version, problem, exc_info=not refused)
-        self._entries[entry.name, entry.version] = entry
+        self._entries[entry.key] = entry
         self._on_change(entry, True)
+
+    def _succeeding(self, entry: Entry) -> Entry:
+        """The entry with the model of the one before it, which serves on."""
+        before = self._entries.get(entry.key)
+        if before is None or before.model is None:
+            return replace(entry, card=None, bytes=0)
+        return replace(entry, card=before.card, model=before.model, bytes=before.bytes)
+
+    def _check_size(self, size: int) -> None:
+        budget = self._memory.budget
+        if budget is not None and size > budget:
+            raise ModelRefused(
+                f"memory: expected a model of at most {budget / 2**20:.0f} MiB, found one of about "
+                f"{size / 2**20:.0f} MiB: raise AMOSTRA_MEMORY_MB"
+            )
+
+    def _over(self, entry: Entry) -> list[Key]:
+        """What would have to go so that this entry fits. Content that became bad cannot be loaded again: it stays."""
+        others = [e for e in self._entries.values() if e.model is not None and e.key != entry.key]
+        staying = sum(e.bytes for e in others if e.state != "ready")
+        return self._memory.to_unload({e.key: e.bytes for e in others if e.state == "ready"}, staying + entry.bytes)
+
+    def _make_room(self, entry: Entry) -> None:
+        for key in self._over(entry):
+            self._unload(key)
+
+    def _unload(self, key: Key) -> None:
+        """Let go of a model; jobs under way hold it until they end."""
+        entry = self._entries[key]
+        if entry.state == "ready":
+            entry = self._entries[key] = replace(entry, state="unloaded", model=None)
+            log.info("model %s %s is unloaded", *key)
+            self._on_change(entry, True)
 
     def _directories(self) -> list[Path]:
         """`<model>/<version>` directories; what begins with a dot is being made."""
@@ -203,18 +261,3 @@ class Catalog:
             self.refresh(settled=settled)
         except Exception:  # the watch outlives whatever a file system does
             log.exception("the model store could not be looked at")
-
-
-def _fingerprint(directory: Path) -> Fingerprint:
-    marks = []
-    for path in sorted(directory.iterdir()):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        marks.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    return tuple(marks)
-
-
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else -1 for part in version.split("."))

@@ -1,42 +1,32 @@
 """From a directory to a model in memory, or a refusal that says what was expected and what was found.
 
-Nothing in the directory is trusted: the manifest is strict, every file's hash is checked on the very bytes that are
-loaded, graphs may not reach outside the directory or bring operators of their own, arrays are read without pickle, and
-the session's real inputs and outputs are compared with the manifest's.
+Nothing in the directory is trusted: the manifest is strict, files and graphs are checked as sessions.py has it, and arrays
+are read without pickle.
 """
 
-import ctypes
-import hashlib
 import io
 import itertools
-import logging
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
 from contract import Capability, Manifest, ManifestError, TensorSpec, read_manifest
 from contract.manifest import Calibration, FileRef, Graph
-from service.engine.rows import BUCKETS, NUMPY, RowRunner
+from service.engine.held_rows import bytes_per_row
+from service.engine.rows import BUCKETS, RowRunner
 from service.engine.sequences import SequenceRunner
+from service.engine.width import Widen
 from service.model import LoadedModel
+from service.sessions import ModelRefused, open_session, read_file
 from service.settings import Settings
 
-log = logging.getLogger("amostra.loading")
-
-OPERATOR_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 PNG = b"\x89PNG\r\n\x1a\n"
-MAX_FILE_BYTES = 8 * 2**30
 _FIXED_ROWS = 16
 _loads = itertools.count(1)
-
-
-class ModelRefused(Exception):
-    """A model that cannot be served; the message says what was expected and what was found."""
 
 
 def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
@@ -55,9 +45,17 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     runners: dict[Capability, RowRunner | SequenceRunner] = {}
     providers: dict[Capability, str] = {}
     for capability, graph in manifest.capabilities.items():
-        session = _session(directory, capability, graph, settings, device)
+        make = partial(open_session, directory, capability, graph, settings, device)
+        session = make(settings.intra_op_threads)
         providers[capability] = session.get_providers()[0]
-        runners[capability] = _runner(session, capability, graph, manifest, settings, providers[capability])
+        # On a GPU there are no threads to be had; where rows depend on their batch, threads may matter too.
+        exact = graph.batch_invariance is not None and graph.batch_invariance.max_abs_diff == 0
+        narrow = providers[capability] == "CPUExecutionProvider" and settings.intra_op_threads < settings.workers
+        widen = partial(make, settings.workers) if exact and narrow else None
+        if capability is Capability.NEXT_TOKEN:
+            runners[capability] = _sequence_runner(session, graph, manifest, settings, widen)
+        else:
+            runners[capability] = _row_runner(session, graph, widen)
     model = LoadedModel(
         manifest=manifest,
         key=f"{manifest.name}@{manifest.version}#{next(_loads)}",
@@ -73,74 +71,35 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     return model
 
 
-def find_device(wanted: str) -> str:
-    """The device for graphs, "cuda" or "cpu".
-
-    `onnxruntime-gpu` falls back to the CPU without a word and lists CUDA on machines that have none, so the driver is
-    asked. Raises RuntimeError where CUDA is demanded and missing.
-    """
-    if wanted == "cpu":
-        return "cpu"
+def _sequence_runner(
+    session: ort.InferenceSession, graph: Graph, manifest: Manifest, settings: Settings, widen: Widen | None
+) -> SequenceRunner:
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int(0)
-        present = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-    except OSError:
-        present = False
-    if present and "CUDAExecutionProvider" in ort.get_available_providers():
-        ort.preload_dlls()
-        return "cuda"
-    reason = "the NVIDIA driver finds no GPU" if not present else "this onnxruntime was built without CUDA"
-    if wanted == "cuda":
-        raise RuntimeError(f"AMOSTRA_PROVIDER=cuda, but {reason}: set it to cpu or auto, or install the [gpu] extra")
-    log.warning("every model runs on the CPU: %s", reason)
-    return "cpu"
+        each = bytes_per_row(session, manifest.context)
+        budget = settings.text_cache_mb * 2**20
+        if each > budget:
+            raise ModelRefused(
+                f"{graph.file}: expected keys and values of a sequence within AMOSTRA_TEXT_CACHE_MB = "
+                f"{settings.text_cache_mb} MB, found {each / 2**20:.1f} MB: allow more"
+            )
+        known = graph.batch_invariance
+        return SequenceRunner(
+            session,
+            min(settings.text_slots, budget // each if each else settings.text_slots),
+            manifest.context,
+            chunk=settings.prefill_chunk,
+            company=known is None or 1 not in known.batch_sizes,
+            reuse=known is not None and known.max_abs_diff == 0,
+            widen=widen,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        expected = "float32 or float16 caches with fixed numbers of heads and of elements"
+        raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
 
 
-def _session(
-    directory: Path, capability: Capability, graph: Graph, settings: Settings, device: str
-) -> ort.InferenceSession:
-    blob = _read(directory, graph)
-    _check_graph(blob, graph, directory)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    # Attention over a shared key/value buffer in float32 has a CPU kernel only.
-    on_device = device == "cuda" and capability is not Capability.NEXT_TOKEN
-    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_device else ["CPUExecutionProvider"]
-    source = str(directory / graph.file) if graph.external_data else blob
-    try:
-        session = ort.InferenceSession(source, options, providers=wanted)
-    except Exception as error:  # the runtime's exceptions have no common base
-        raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
-    if session.get_providers()[0] != wanted[0]:
-        message = f"{graph.file}: expected to run on {wanted[0]}, found {session.get_providers()[0]}"
-        if settings.provider == "cuda":
-            raise ModelRefused(message)
-        log.warning("%s/%s: %s", directory.parent.name, directory.name, message)
-    _check_ports(graph.file, "input", graph.inputs, session.get_inputs())
-    _check_ports(graph.file, "output", graph.outputs, session.get_outputs())
-    return session
-
-
-def _runner(
-    session: ort.InferenceSession,
-    capability: Capability,
-    graph: Graph,
-    manifest: Manifest,
-    settings: Settings,
-    provider: str,
-) -> RowRunner | SequenceRunner:
-    if capability is Capability.NEXT_TOKEN:
-        try:
-            return SequenceRunner(session, settings.text_slots, manifest.context)
-        except (KeyError, TypeError, ValueError) as error:
-            expected = "float32 or float16 caches with fixed numbers of heads and of elements"
-            raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
-    device = "cuda" if provider == "CUDAExecutionProvider" else "cpu"
-    return RowRunner(session, device, _buckets(graph, device))
+def _row_runner(session: ort.InferenceSession, graph: Graph, widen: Widen | None) -> RowRunner:
+    device = "cuda" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+    return RowRunner(session, device, _buckets(graph, device), widen)
 
 
 def _buckets(graph: Graph, device: str) -> tuple[int, ...]:
@@ -155,94 +114,12 @@ def _buckets(graph: Graph, device: str) -> tuple[int, ...]:
     return tuple(b for b in BUCKETS if b >= min(known.batch_sizes))
 
 
-def _read(directory: Path, ref: FileRef) -> bytes:
-    path = directory / ref.file
-    try:
-        if not path.resolve(strict=True).is_relative_to(directory.resolve()):
-            raise ModelRefused(f"{ref.file}: expected a file inside the model's directory, found a link out of it")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelRefused(f"{ref.file}: expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
-        blob = path.read_bytes()
-    except OSError as error:
-        raise ModelRefused(f"{ref.file}: expected a readable file, found {error.strerror}") from error
-    digest = hashlib.sha256(blob).hexdigest()
-    if digest != ref.sha256:
-        raise ModelRefused(f"{ref.file}: expected sha256 {ref.sha256}, found {digest} ({len(blob)} bytes)")
-    return blob
-
-
-def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
-    try:
-        proto = onnx.load_model_from_string(blob)
-    except Exception as error:  # protobuf's DecodeError, by whichever implementation
-        raise ModelRefused(f"{graph.file}: expected an ONNX model, found {error}") from error
-    listed = {ref.file: ref for ref in graph.external_data}
-    for tensor in _tensors(proto):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        if location not in listed:
-            raise ModelRefused(
-                f"{graph.file}: expected the data of {tensor.name} in the file or in one of external_data "
-                f"{sorted(listed)}, found {location!r}"
-            )
-    for ref in graph.external_data:
-        _read(directory, ref)
-    own = {function.domain for function in proto.functions}
-    foreign = {node.domain for part in _parts(proto) for node in part.node} - OPERATOR_DOMAINS - own
-    if foreign:
-        raise ModelRefused(f"{graph.file}: expected operators of {sorted(OPERATOR_DOMAINS)}, found {sorted(foreign)}")
-
-
-def _parts(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
-    """The graph, the functions, and the graphs inside of their nodes."""
-    waiting = [proto.graph, *proto.functions]
-    while waiting:
-        part = waiting.pop()
-        yield part
-        for attribute in (a for node in part.node for a in node.attribute):
-            waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-
-
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Everything that can name a file."""
-    for part in _parts(proto):
-        sparse: list[onnx.SparseTensorProto] = []
-        if isinstance(part, onnx.GraphProto):
-            yield from part.initializer
-            sparse += part.sparse_initializer
-        for attribute in (a for node in part.node for a in node.attribute):
-            yield attribute.t
-            yield from attribute.tensors
-            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-        for tensor in sparse:
-            yield tensor.values
-            yield tensor.indices
-
-
-def _check_ports(file: str, side: str, expected: tuple[TensorSpec, ...], found: list) -> None:
-    real = {p.name: p for p in found}
-    for spec in expected:
-        port = real.pop(spec.name, None)
-        if port is None:
-            raise ModelRefused(f"{file}: expected {side} {spec}, found none of that name")
-        dtype = np.dtype(NUMPY[port.type]).name if port.type in NUMPY else port.type
-        same_shape = len(port.shape) == len(spec.shape) and all(
-            a == b if isinstance(b, int) else not isinstance(a, int)
-            for a, b in zip(port.shape, spec.shape, strict=True)
-        )
-        if dtype != spec.dtype or not same_shape:
-            raise ModelRefused(f"{file}: expected {side} {spec}, found {port.name}: {dtype}{port.shape}")
-    if real:
-        raise ModelRefused(f"{file}: expected no other {side}s than the manifest's, found {sorted(real)}")
-
-
 def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:
     if manifest.text is None:
         return None
     ref = manifest.text.tokenizer
     try:
-        tokenizer = Tokenizer.from_str(_read(directory, ref).decode("utf-8"))
+        tokenizer = Tokenizer.from_str(read_file(directory, ref).decode("utf-8"))
     except ModelRefused:
         raise
     except Exception as error:  # the library raises bare exceptions
@@ -256,7 +133,7 @@ def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:
 def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
     ref = calibration.scores
     try:
-        scores = np.lib.format.read_array(io.BytesIO(_read(directory, ref)), allow_pickle=False)
+        scores = np.lib.format.read_array(io.BytesIO(read_file(directory, ref)), allow_pickle=False)
     except ModelRefused:
         raise
     except Exception as error:  # ValueError, EOFError, MemoryError … for broken files
@@ -271,7 +148,7 @@ def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
 
 
 def _sheet(directory: Path, ref: FileRef) -> bytes:
-    blob = _read(directory, ref)
+    blob = read_file(directory, ref)
     if not blob.startswith(PNG):
         raise ModelRefused(f"{ref.file}: expected a PNG, found {blob[:8]!r}")
     return blob

@@ -2,18 +2,28 @@
 other small sets, never what a client wrote."""
 
 import time
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from contract import Capability
-from service.engine.scheduler import Batch
+from service.engine.batch import Batch
+from service.engine.sequences import Progress
+from service.entry import State
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_EXEMPLAR_SECONDS = 1.0
 _SHARES = tuple(i / 20 for i in range(21))
+
+
+@lru_cache(4096)
+def _of(metric: Any, *labels: str) -> Any:
+    """What is counted under these labels; looking it up in the metric takes as long as counting."""
+    return metric.labels(*labels)
 
 
 class Metrics:
@@ -41,7 +51,9 @@ class Metrics:
         self.latency = histogram(
             "request_duration_seconds", "From the first byte in to the last byte out.", _FAST, "route", "model"
         )
-        self.in_progress = gauge("requests_in_progress", "Requests under way.")
+        self._under_way = 0
+        gauge("requests_in_progress", "Requests under way.").set_function(lambda: self._under_way)
+        self._exemplar_due: dict[tuple[str, str], float] = {}
         self.queue_wait = histogram("queue_wait_seconds", "From a call's arrival to its batch.", _FAST, "model")
         self.queue_rows = gauge("queue_depth_rows", "Rows waiting for a batch.", "model")
         self.jobs = gauge("engine_jobs", "Jobs taken in and not ended.")
@@ -52,33 +64,73 @@ class Metrics:
         self.images = counter("images", "Images drawn, edited, denoised or restored.", "model", "task")
         self.tokens = counter("tokens_generated", "Tokens generated.", "model")
         self.prompt_tokens = counter("tokens_prompt", "Prompt tokens computed.", "model")
-        self.first_token = histogram(
+        self.reused_tokens = counter(
+            "tokens_prompt_reused", "Prompt tokens that an earlier prompt began with.", "model"
+        )
+        self.first_token_time = histogram(
             "time_to_first_token_seconds", "From the request to its first token.", _FAST, "model"
         )
-        self.inter_token = histogram("inter_token_seconds", "Between two tokens of a completion.", _FAST, "model")
+        self.inter_token = histogram(
+            "inter_token_seconds",
+            "Between two tokens of a sequence; one observation for all that go on.",
+            _FAST,
+            "model",
+        )
         self.p_values = histogram("score_p_value", "Conformal p-values; uniform for normal data.", _SHARES, "model")
+        self.cache_hits = counter("result_cache_hits", "Requests answered from a kept result.", "model")
+        self.cache_misses = counter("result_cache_misses", "Requests whose result was to be kept.", "model")
+        self.cache_bytes = gauge("result_cache_bytes", "About what the kept results take in memory.")
         self.model_info = gauge("model_info", "A model that serves.", "model", "version", "family", "provider")
         self.model_state = gauge("model_state", "1 for the state that a model is in.", "model", "version", "state")
         self.model_load = gauge("model_load_seconds", "How long loading took.", "model", "version")
+        self.model_bytes = gauge("model_memory_bytes", "About what a model takes in memory.", "model", "version")
         self.fallback = gauge("cpu_fallback", "1 where a GPU was asked for and the CPU runs.")
 
+    def began(self) -> None:
+        """A request came in."""
+        self._under_way += 1
+
+    def ended(self, route: str, method: str, code: int, model: str, seconds: float, trace: dict[str, str]) -> None:
+        """A request is answered, or its client is gone. Some latencies carry the request's id as an exemplar."""
+        self._under_way -= 1
+        _of(self.requests, route, method, str(code), model).inc()
+        now = time.monotonic()
+        if now >= self._exemplar_due.get((route, model), 0.0):
+            self._exemplar_due[route, model] = now + _EXEMPLAR_SECONDS
+            _of(self.latency, route, model).observe(seconds, trace)
+        else:
+            _of(self.latency, route, model).observe(seconds)
+
     def waited(self, model: Any, seconds: float) -> None:
-        self.queue_wait.labels(model.id).observe(seconds)
+        _of(self.queue_wait, model.id).observe(seconds)
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:
-        capability = str(batch.pieces[0].work.call.capability)
-        self.step_time.labels(model.id, capability).observe(seconds)
-        if batch.prefill:
-            self.prompt_tokens.labels(model.id).inc(batch.pieces[0].stop - batch.pieces[0].start)
-            return
-        self.batch_rows.labels(model.id, capability).observe(batch.rows)
-        self.rows.labels(model.id, capability).inc(batch.rows)
+        capability = str(batch.works[0].call.capability)
+        _of(self.step_time, model.id, capability).observe(seconds)
+        _of(self.batch_rows, model.id, capability).observe(batch.rows)
+        _of(self.rows, model.id, capability).inc(batch.rows)
         if padding:
-            self.padding.labels(model.id, capability).inc(padding)
+            _of(self.padding, model.id, capability).inc(padding)
+
+    def sequences(self, model: Any, batch: Batch, progress: Progress, seconds: float) -> None:
+        capability = str(batch.works[0].call.capability)
+        _of(self.tokens, model.id).inc(progress.tokens)
+        if batch.prompt is not None:
+            _of(self.prompt_tokens, model.id).inc(progress.prompt_tokens)
+            _of(self.reused_tokens, model.id).inc(progress.reused_tokens)
+            _of(self.step_time, model.id, capability).observe(seconds)
+            return
+        _of(self.step_time, model.id, capability).observe(seconds / progress.steps)
+        _of(self.inter_token, model.id).observe(seconds / progress.steps)
+        _of(self.batch_rows, model.id, capability).observe(len(batch.live))
+        _of(self.rows, model.id, capability).inc(len(batch.live) * progress.steps)
+
+    def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
+        _of(self.first_token_time, model.id).observe(seconds, trace)
 
     def entry_changed(self, entry: Any, present: bool) -> None:
         """Keep the model gauges in step with the catalog."""
-        for state in ("loading", "ready", "refused"):
+        for state in get_args(State):
             if present:
                 self.model_state.labels(entry.name, entry.version, state).set(entry.state == state)
             else:
@@ -90,27 +142,8 @@ class Metrics:
             provider = providers.get(Capability.NEXT_TOKEN) or next(iter(providers.values()))
             self.model_info.labels(entry.name, entry.version, entry.model.manifest.family, provider).set(1)
             self.model_load.labels(entry.name, entry.version).set(entry.model.load_seconds)
+        self.model_bytes.labels(entry.name, entry.version).set(entry.bytes if present and entry.model else 0)
 
     def render(self) -> bytes:
         """The exposition, in OpenMetrics with exemplars."""
         return generate_latest(self.registry)
-
-
-class TokenTimer:
-    """Times one completion's tokens; called where they are emitted."""
-
-    def __init__(self, metrics: Metrics, model: str, exemplar: dict[str, str]) -> None:
-        self._first = metrics.first_token.labels(model)
-        self._between = metrics.inter_token.labels(model)
-        self._exemplar = exemplar
-        self._last = time.monotonic()
-        self._started = False
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if self._started:
-            self._between.observe(now - self._last)
-        else:
-            self._first.observe(now - self._last, self._exemplar)
-            self._started = True
-        self._last = now

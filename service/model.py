@@ -1,5 +1,6 @@
-"""A model in memory: its manifest, a runner for each capability, and what its tasks need beside."""
+"""A model: its card, which tells what it can do, and in memory a runner for each capability and what its tasks need."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,16 +26,12 @@ _UNDOES = {"denoise": "noise", "edit": "mask"}
 """The degradation that `reconstruct` has to undo, to serve a task."""
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedModel:
-    """A model that is ready. `key` is unique to this load, so that rows of a replaced model never meet its heir's."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Card:
+    """What is known of a model that was loaded, whether or not it is in memory now."""
 
     manifest: Manifest
-    key: str
-    runners: dict[Capability, RowRunner | SequenceRunner]
     providers: dict[Capability, str]
-    tokenizer: Tokenizer | None = None
-    calibration: np.ndarray | None = None
     sheet: bytes | None = None
     load_seconds: float = 0.0
     tasks: tuple[str, ...] = field(init=False)
@@ -52,9 +49,11 @@ class LoadedModel:
         capabilities, kind = TASKS[task]
         restoration = self.manifest.restoration
         undoes = restoration.degradation if restoration else None
+        draws = bool(self.manifest.sampling.samplers) or task == "denoise"
         for capability in capabilities if self.fits(kind) else ():
             wanted = _UNDOES.get(task) if capability is Capability.RECONSTRUCT else None
-            if capability in self.runners and wanted in (None, undoes):
+            able = draws if capability is Capability.DENOISE_STEP else wanted in (None, undoes)
+            if capability in self.manifest.capabilities and able:
                 return capability
         return None
 
@@ -75,6 +74,28 @@ class LoadedModel:
         """Whether a graph has an output of that name."""
         graph = self.manifest.capabilities.get(capability)
         return graph is not None and any(t.name == name for t in graph.outputs)
+
+    @cached_property
+    def content(self) -> str:
+        """The hash of all that its results follow from: the manifest, which has the hash of every file, and where the
+        graphs run."""
+        said = self.manifest.model_dump_json() + repr(sorted(self.providers.items()))
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedModel(Card):
+    """A model that is ready. `key` is unique to this load, so that rows of a replaced model never meet its heir's."""
+
+    key: str
+    runners: dict[Capability, RowRunner | SequenceRunner]
+    tokenizer: Tokenizer | None = None
+    calibration: np.ndarray | None = None
+
+    @property
+    def card(self) -> Card:
+        """What stays known when the model is unloaded."""
+        return Card(manifest=self.manifest, providers=self.providers, sheet=self.sheet, load_seconds=self.load_seconds)
 
     @cached_property
     def unknown_token(self) -> int | None:

@@ -9,14 +9,26 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.engine.share import Share
 
 PREFIX = "AMOSTRA_"
 # Read by the training side and the tests from the same environment.
 FOREIGN = {"AMOSTRA_DATA", "AMOSTRA_RUNS"}
 
 Positive = Annotated[int, Field(ge=1)]
+
+
+class PerModel(BaseModel):
+    """What is said of one model; the bounds that are left out are those of all models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    queue_seconds: Annotated[float, Field(gt=0)] | None = None
+    queue_requests: Positive | None = None
 
 
 class Settings(BaseSettings):
@@ -48,15 +60,26 @@ class Settings(BaseSettings):
     max_batch_elements: Positive = 2**20
     """Elements (pixels, columns) of a batch's input: bounds memory where images are large."""
     text_slots: Positive = 16
-    """Sequences of one text model that are generated at the same time."""
-    prefill_chunk: Positive = 64
-    """Prompt tokens computed between two steps of the other sequences."""
+    """Sequences of one text model that are generated at the same time, if their keys and values fit."""
+    text_cache_mb: Positive = 512
+    """Memory for the keys and values of one text model: a long context leaves room for fewer sequences."""
+    prefill_chunk: Annotated[int, Field(ge=3, le=64)] = 64
+    """Prompt tokens computed between two steps of the other sequences. Above 64 the last bits depend on the number."""
 
     queue_seconds: Annotated[float, Field(gt=0)] = 30.0
     """A request whose model has more than this much work before it is refused with 429."""
     queue_requests: Positive = 1024
     """Requests waiting or running at once, over all models."""
+    per_model: dict[str, PerModel] = {}
+    """By name: `{"mnist-gan": {"weight": 2.0, "queue_seconds": 5, "queue_requests": 64}}`. Under load a model of weight 2
+    gets twice the time of one of weight 1."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+
+    memory_mb: Annotated[int, Field(ge=0)] = 0
+    """MiB that models may take together; 0 is no bound. Over it, the one used longest ago is unloaded until it is asked
+    for again."""
+    result_cache_mb: Annotated[int, Field(ge=0)] = 0
+    """MiB of results kept, to answer the same request with the same seed without computing it again; 0 is off."""
 
     max_body_bytes: Positive = 32 * 2**20
     max_images: Positive = 1000
@@ -70,7 +93,12 @@ class Settings(BaseSettings):
     max_prompts: Positive = 64
     """Sequences of one request: prompts of one completion, completions of one prompt, images drawn pixel by pixel."""
     max_text_characters: Positive = 1_000_000
-    """Characters of one text to be scored."""
+    """Characters of one text to be scored, embedded or completed."""
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What is said of single models, as the engine takes it."""
+        return {name: Share(**own.model_dump()) for name, own in self.per_model.items()}
 
 
 class UnknownSetting(ValueError):

@@ -1,9 +1,9 @@
 """Answers: the media type that the client accepts, and images in it."""
 
-import asyncio
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,30 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.aside import aside
 from service.codecs import npy, picture
 from service.errors import NotAcceptable
 
 JSON, PNG = "application/json", "image/png"
 _BY_FORMAT = {"b64_json": JSON, "png": PNG, "npy": npy.MEDIA_TYPE}
 _INLINE_PIXELS = 4096
+_MAX_ACCEPT = 1024
 
 
 def json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, status, headers, JSON)
+
+
+def listing(about: dict[str, Any], items: Iterable[dict[str, Any]]) -> Response:
+    """A JSON answer with a long list as `data`, written item by item: one call for all would hold up other threads."""
+    option = orjson.OPT_SERIALIZE_NUMPY
+    parts, between = [orjson.dumps(about, option=option)[:-1], b',"data":['], b""
+    for item in items:
+        parts += (between, orjson.dumps(item, option=option))
+        between = b","
+    return Response(b"".join([*parts, b"]}"]), media_type=JSON)
 
 
 def choose(request: Request, offers: Sequence[str], response_format: str | None = None) -> str:
@@ -32,8 +44,18 @@ def choose(request: Request, offers: Sequence[str], response_format: str | None 
     """
     if response_format is not None:
         return _BY_FORMAT[response_format]
+    accepted = request.headers.get("accept", "*/*")
+    best = _best(accepted[:_MAX_ACCEPT], tuple(offers))
+    if best is None:
+        raise NotAcceptable(f"accept: expected one of {', '.join(offers)}, found {accepted[:80]!r}")
+    return best
+
+
+@lru_cache(256)
+def _best(accepted: str, offers: tuple[str, ...]) -> str | None:
+    """The offer that an Accept header likes best."""
     ranked = []
-    for i, part in enumerate(request.headers.get("accept", "*/*").split(",")):
+    for i, part in enumerate(accepted.split(",")):
         name, *parameters = (p.strip().lower() for p in part.split(";"))
         quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         try:
@@ -46,9 +68,7 @@ def choose(request: Request, offers: Sequence[str], response_format: str | None 
         for offer in offers:
             if weight < 0 and name in ("*/*", offer, offer.split("/")[0] + "/*"):
                 return offer
-    raise NotAcceptable(
-        f"accept: expected one of {', '.join(offers)}, found {request.headers.get('accept', '')[:80]!r}"
-    )
+    return None
 
 
 async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
@@ -56,16 +76,14 @@ async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequ
 
     `about` goes into the JSON beside the data, and into headers otherwise; `each` into the JSON's items.
     """
-    if batch.size <= _INLINE_PIXELS:
-        return _images(kind, batch, about, each)
-    return await asyncio.to_thread(_images, kind, batch, about, each)
+    return await aside(batch.size > _INLINE_PIXELS, _images, kind, batch, about, each)
 
 
 def _images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
     if kind == JSON:
         encoded = (base64.b64encode(picture.encode(image)).decode("ascii") for image in batch)
-        data = [{"b64_json": text, **item} for text, item in zip(encoded, each, strict=True)]
-        return json({"created": int(time.time()), **about, "data": data})
+        items = ({"b64_json": text, **item} for text, item in zip(encoded, each, strict=True))
+        return listing({"created": int(time.time()), **about}, items)
     headers = {f"x-amostra-{name}": str(value) for name, value in about.items()}
     if kind == PNG:
         sheet = batch[0] if len(batch) == 1 else picture.grid(batch)

@@ -1,36 +1,54 @@
 """Our ASGI application: the route table, wrapped once."""
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.datastructures import State
+from starlette.requests import Request
+from starlette.routing import Mount, Router
 from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from service.api import openapi, system
-from service.api.middleware import RequestMiddleware, no_answer
+from service.api.middleware import RequestMiddleware
 from service.api.routes import ROUTES
-from service.errors import AmostraError
 from service.metrics import Metrics
 
 VERSION = "0.1.0"
 
 
-def create_app(metrics: Metrics) -> Starlette:
-    """The application; `app.state.service` must be a State before the first request."""
-    served = [r for r in ROUTES if r.handler is not None]
-    templates = {r.handler: r.path for r in served}
-    app = Starlette(
-        routes=[
-            *(StarletteRoute(r.path, r.handler, methods=[r.method]) for r in served if r.handler),
-            StarletteRoute("/", system.home, methods=["GET"]),
-            Mount("/docs/assets", StaticFiles(directory=system.SWAGGER_UI)),
-            StarletteRoute(
-                "/{path:path}", system.missing, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-            ),
-        ],
-        middleware=[Middleware(RequestMiddleware, metrics=metrics, templates=templates)],
-        exception_handlers={AmostraError: no_answer, HTTPException: no_answer},
-    )
-    app.state.openapi = openapi.document(ROUTES, VERSION)
-    return app
+class Application:
+    """The application; `state.service` must be a State before the first request.
+
+    A path without parameters leads straight to its handler; everything else goes through Starlette's router, which tries
+    one pattern after the other.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        served = [route for route in ROUTES if route.handler is not None]
+        templates = {route.handler: route.path for route in served}
+        self._handlers = {(r.method, r.path): r.handler for r in served if r.handler and not r.path_parameters}
+        self._router = Router(
+            [
+                *(StarletteRoute(r.path, r.handler, methods=[r.method]) for r in served if r.handler),
+                StarletteRoute("/", system.home, methods=["GET"]),
+                Mount("/docs/assets", StaticFiles(directory=system.SWAGGER_UI)),
+                StarletteRoute(
+                    "/{path:path}", system.missing, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+                ),
+            ]
+        )
+        self.routes = self._router.routes
+        self.state = State({"openapi": openapi.document(ROUTES, VERSION)})
+        self._entrance = RequestMiddleware(self._dispatch, metrics, templates)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entrance(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        handler = self._handlers.get((scope.get("method", ""), scope.get("path", "")))
+        if handler is None:
+            await self._router(scope, receive, send)
+            return
+        scope["endpoint"] = handler
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)

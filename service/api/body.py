@@ -1,5 +1,6 @@
 """Request bodies: read within a limit, then taken apart by content type. Nothing is parsed before it is measured."""
 
+import asyncio
 import base64
 import binascii
 from collections import Counter
@@ -13,8 +14,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from contract.manifest import Data
-from service.codecs import npy, picture
+from service.api.aside import aside
+from service.codecs import npy, numbers, picture
 from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
+from service.schemas import ItemsBody
 from service.settings import Settings
 from service.tasks.samples import as_images, check_sides
 
@@ -23,6 +26,12 @@ T = TypeVar("T", bound=BaseModel)
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 _MAX_FIELDS = 32
+_MUCH_JSON = 65_536
+_MUCH_OF_NUMBERS = 2**20
+_MUCH_TEXT = 4096
+_MANY_FILES = 8
+_CHUNK = 65_536
+_BASE64_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -63,12 +72,22 @@ async def read_json(request: Request, schema: type[T], settings: Settings) -> T:
     kind = media_type(request)
     if kind not in (JSON, ""):
         raise UnsupportedMediaType(f"content-type: expected {JSON}, found {kind!r}")
-    return parse_json(await read(request, settings.max_body_bytes), schema)
+    blob = await read(request, settings.max_body_bytes)
+    return await aside(len(blob) > _MUCH_JSON, parse_json, blob, schema)
 
 
 def parse_json(blob: bytes, schema: type[T]) -> T:
-    """Parse and check JSON. Raises BadRequest for what is no JSON, Invalid for what is not allowed."""
+    """Parse and check JSON. Many numbers in the field `inputs` come as an array.
+
+    Raises BadRequest for what is no JSON, Invalid for what is not allowed.
+    """
     try:
+        if len(blob) > _MUCH_OF_NUMBERS and issubclass(schema, ItemsBody):
+            found = numbers.cut_out(blob, "inputs")
+            if found is not None:
+                body = schema.model_validate_json(found[0])
+                if body.inputs is None:
+                    return body.model_copy(update={"inputs": found[1]})
         return schema.model_validate_json(blob)
     except ValidationError as error:
         raise refusal(error) from error
@@ -107,13 +126,8 @@ async def read_files(
     """
     kind = media_type(request)
     if kind == JSON:
-        body = parse_json(await read(request, settings.max_body_bytes), schema)
-        files = []
-        for key in (name, *beside):
-            given = getattr(body, key) or []
-            texts = [given] if isinstance(given, str) else list(given)
-            files += [_from_base64(text, f"{key}[{i}]") for i, text in enumerate(texts)]
-        return body, files
+        blob = await read(request, settings.max_body_bytes)
+        return await aside(len(blob) > _MUCH_JSON, _json_with_files, blob, schema, (name, *beside))
     query: dict[str, Any] = dict(request.query_params)
     if kind == MULTIPART:
         form, files = await _multipart(request, settings, name, beside)
@@ -131,7 +145,9 @@ async def _multipart(
     blob = await read(request, settings.max_body_bytes)
 
     async def once() -> AsyncGenerator[bytes, None]:
-        yield blob
+        for at in range(0, len(blob), _CHUNK):
+            yield blob[at : at + _CHUNK]
+            await asyncio.sleep(0)  # the parser is on the event loop
 
     parser = MultiPartParser(
         request.headers,
@@ -161,13 +177,39 @@ async def _multipart(
     return fields, files
 
 
+def _json_with_files(blob: bytes, schema: type[T], names: Sequence[str]) -> tuple[T, list[File]]:
+    body = parse_json(blob, schema)
+    files = []
+    for name in names:
+        given = getattr(body, name) or []
+        texts = [given] if isinstance(given, str) else list(given)
+        files += [_from_base64(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+    return body, files
+
+
 def _from_base64(text: str, field: str) -> File:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return File(base64.b64decode(text, validate=True), "", field)
+        # In pieces, so that other threads get their turn; only the last may end in padding.
+        pieces = [text[at : at + _BASE64_PIECE] for at in range(0, len(text), _BASE64_PIECE)]
+        if any(piece.endswith("=") for piece in pieces[:-1]):
+            raise ValueError("padding in the middle")
+        return File(b"".join(base64.b64decode(piece, validate=True) for piece in pieces), "", field)
     except (binascii.Error, ValueError) as error:
         raise BadRequest(f"{field}: expected base64, found {text[:20]!r}", field=field) from error
+
+
+def is_much(request: Request, files: Sequence[File] = ()) -> bool:
+    """Whether taking a request's content apart would keep the event loop from the others."""
+    if files:
+        return len(files) > _MANY_FILES or any(_is_much(file.blob) for file in files)
+    length = request.headers.get("content-length", "")
+    return not length.isdecimal() or int(length) > _MUCH_TEXT
+
+
+def _is_much(blob: bytes) -> bool:
+    return len(blob) > _MUCH_OF_NUMBERS if blob.startswith(npy.MAGIC) else not picture.is_small(blob)
 
 
 def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:

@@ -3,19 +3,21 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import Capability
-from service.api import answer, body
+from service.api import answer, asked, body
+from service.api.aside import aside
 from service.api.events import Events, event
+from service.api.results import results
 from service.api.state import State, state_of
 from service.api.waiting import Pending
-from service.engine.job import Job, Sampling
+from service.engine.job import Sampling
 from service.errors import AmostraError, Invalid, TooLarge
-from service.metrics import TokenTimer
 from service.model import LoadedModel
 from service.samplers import noise
 from service.schemas import CompletionBody
@@ -23,15 +25,15 @@ from service.settings import Settings
 from service.tasks import complete as completing
 
 DEFAULT_MAX_TOKENS = 16
+_INLINE_LOG_PROBS = 1000
 
 
 async def complete(request: Request) -> Response:
     """Complete one prompt or several."""
     state = state_of(request)
     ask = await body.read_json(request, CompletionBody, state.settings)
-    model = state.catalog.get(ask.model or state.catalog.default("complete"), "complete")
-    request.scope["amostra.model"] = model.id
-    requests = _requests(model, ask, state.settings)
+    model = await asked.model(request, state, ask.model, "complete")
+    requests = await aside(body.is_much(request), _requests, model, ask, state.settings)
     head = {
         "id": f"cmpl-{request.scope['amostra.request_id']}",
         "object": "text_completion",
@@ -51,19 +53,25 @@ async def _whole(
     ask: CompletionBody,
     head: dict[str, Any],
 ) -> Response:
-    jobs = [_job(state, request, model, r) for r in requests]
-    with Pending(state, model, jobs) as pending:
-        done: list[completing.Completion] = await pending.results(request)
-    choices = [
+    jobs = [(completing.complete(model, r), r.work) for r in requests]
+    seed = ask.seed if ask.temperature > 0 else 0
+    same = None if seed is None else [replace(r, seed=seed) for r in requests]
+    done: list[completing.Completion] = await results(request, state, model, "complete", jobs, same)
+    much = sum(len(c.tokens) for c in done) * (ask.logprobs or 1) > _INLINE_LOG_PROBS
+    choices = await aside(much, _choices, model, done, ask.logprobs is not None)
+    return answer.json({**head, "choices": choices, "usage": _usage(done, ask.n)})
+
+
+def _choices(model: LoadedModel, done: list[completing.Completion], with_logprobs: bool) -> list[dict[str, Any]]:
+    return [
         {
             "index": i,
             "text": c.text,
             "finish_reason": c.finish_reason,
-            "logprobs": _logprobs(model, c.tokens, 0, len(c.text)) if ask.logprobs is not None else None,
+            "logprobs": _logprobs(model, c.tokens, 0, len(c.text)) if with_logprobs else None,
         }
         for i, c in enumerate(done)
     ]
-    return answer.json({**head, "choices": choices, "usage": _usage(done, ask.n)})
 
 
 async def _stream(
@@ -80,9 +88,9 @@ async def _stream(
     def emit(piece: completing.Piece) -> None:
         loop.call_soon_threadsafe(queue.put_nowait, piece)
 
-    jobs = [_job(state, request, model, r, emit) for r in requests]
+    jobs = [(completing.complete(model, r, emit), r.work) for r in requests]
     # Made here, so that a full queue is a 429 and not the first event.
-    pending = Pending(state, model, jobs)
+    pending = Pending(state, request, model, jobs)
     with_usage = bool((ask.stream_options or {}).get("include_usage"))
 
     async def events() -> AsyncIterator[bytes]:
@@ -118,6 +126,11 @@ def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> li
             "send several requests",
             field="n",
         )
+    longest = max(map(len, prompts))
+    if longest > settings.max_text_characters:
+        raise TooLarge(
+            f"prompt: {longest} characters, the limit is {settings.max_text_characters}: send its end", field="prompt"
+        )
     max_tokens = DEFAULT_MAX_TOKENS if ask.max_tokens is None else ask.max_tokens
     if max_tokens > settings.max_tokens:
         raise TooLarge(
@@ -125,7 +138,7 @@ def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> li
         )
     if ask.echo and ask.logprobs is not None and not model.gives(Capability.LOG_DENSITY, "log_prob_map"):
         raise Invalid(f"logprobs: model {model.id} cannot score a prompt: leave echo out", field="logprobs")
-    sampling = Sampling(ask.temperature, ask.top_p, ask.top_k, ask.logprobs or 0)
+    sampling = Sampling(ask.temperature, ask.top_p, ask.top_k, ask.logprobs)
     seed = noise.draw_seed() if ask.seed is None else ask.seed
     stop = (ask.stop,) if isinstance(ask.stop, str) else tuple(ask.stop or ())
     tokenized = [(text, completing.tokenize_prompt(model, text)) for text in prompts]
@@ -136,20 +149,6 @@ def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> li
         for p, (text, ids) in enumerate(tokenized)
         for i in range(ask.n)
     ]
-
-
-def _job(
-    state: State, request: Request, model: LoadedModel, ask: completing.Request, emit: Any = None
-) -> tuple[Job, float]:
-    """The job of one completion, with its tokens counted and timed."""
-    timer = TokenTimer(state.metrics, model.id, {"request_id": request.scope["amostra.request_id"]})
-    tokens = state.metrics.tokens.labels(model.id)
-
-    def on_token() -> None:
-        timer()
-        tokens.inc()
-
-    return completing.complete(model, ask, emit, on_token), ask.work
 
 
 def _logprobs(model: LoadedModel, tokens: Any, offset: int, end: int | None) -> dict[str, Any]:

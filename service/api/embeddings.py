@@ -1,6 +1,5 @@
 """Route of embeddings, in OpenAI's shape, for whatever a model encodes."""
 
-import asyncio
 import base64
 from typing import Any
 
@@ -8,9 +7,10 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import answer, body, items
+from service.api import answer, asked, body, items
+from service.api.aside import aside
+from service.api.results import result
 from service.api.state import state_of
-from service.api.waiting import run
 from service.codecs import npy
 from service.engine.job import Job
 from service.model import LoadedModel
@@ -26,19 +26,16 @@ async def embed(request: Request) -> Response:
     state = state_of(request)
     ask, files = await body.read_files(request, EmbedBody, EmbedFields, state.settings)
     kind = answer.choose(request, OFFERS)
-    model = state.catalog.get(ask.model or state.catalog.default("embed", items.kind_of(ask)), "embed")
-    request.scope["amostra.model"] = model.id
+    model = await asked.model(request, state, ask.model, "embed", items.kind_of(ask))
     embedding.check_dimensions(model, ask.dimensions)
-    given = items.read(model, ask, files, state.settings, "embeds")
-    job, work = _job(model, given)
-    found = await run(state, request, model, job, work)
+    much = body.is_much(request, files)
+    given = await aside(much, items.read, model, ask, files, state.settings, "embeds")
+    found = await result(request, state, model, "embed", _job(model, given), given)
     if kind == npy.MEDIA_TYPE:
         return Response(npy.encode(found), 200, {"x-amostra-model": model.id}, npy.MEDIA_TYPE)
-    tokens = int(work) if isinstance(given, list) else 0
-    about = {"model": model.id, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
-    if found.size <= _INLINE_NUMBERS:
-        return _listing(found, ask.encoding_format, about)
-    return await asyncio.to_thread(_listing, found, ask.encoding_format, about)
+    tokens = sum(map(len, given)) if isinstance(given, list) else 0
+    about = {"object": "list", "model": model.id, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    return await aside(found.size > _INLINE_NUMBERS, _listing, found, ask.encoding_format, about)
 
 
 def _job(model: LoadedModel, given: items.Items) -> tuple[Job, float]:
@@ -51,5 +48,6 @@ def _job(model: LoadedModel, given: items.Items) -> tuple[Job, float]:
 def _listing(embeddings: np.ndarray, encoding: str, about: dict[str, Any]) -> Response:
     rows = embeddings.astype("<f4")  # (N, E), as OpenAI's clients read it
     values = [base64.b64encode(row.tobytes()).decode("ascii") for row in rows] if encoding == "base64" else rows
-    data = [{"object": "embedding", "index": i, "embedding": value} for i, value in enumerate(values)]
-    return answer.json({"object": "list", "data": data, **about})
+    return answer.listing(
+        about, ({"object": "embedding", "index": i, "embedding": value} for i, value in enumerate(values))
+    )

@@ -1,5 +1,6 @@
 """Routes of images: draw them, draw a part of one anew, remove noise from them, undo what was done to them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contract import Capability
-from service.api import answer, body, previews
-from service.api.state import State, state_of
-from service.api.waiting import run, run_all
+from service.api import answer, asked, body, previews
+from service.api.aside import aside
+from service.api.results import result, results
+from service.api.state import state_of
 from service.codecs import npy, picture
 from service.errors import Invalid, TooLarge
 from service.model import LoadedModel
@@ -30,13 +32,16 @@ async def generate(request: Request) -> Response:
     state = state_of(request)
     ask = await body.read_json(request, GenerateBody, state.settings)
     kind = "" if ask.stream else answer.choose(request, OFFERS, ask.response_format)
-    model = _model(request, state, ask.model, "generate")
+    model = await asked.model(request, state, ask.model, "generate")
     drawing = _plan(model, ask, _most(model, "generate", state.settings))
     about = {"model": model.id, **({"seeds": list(drawing.seeds)} if drawing.seeds else {"seed": drawing.seed})}
     each = _items(model, drawing.n, drawing.labels)
     if ask.stream:
         return previews.stream(request, state, model, drawing, ask.partial_images or 0, about, each)
-    drawn = np.concatenate(await run_all(state, request, model, generating.draw(model, drawing)))
+    seed = ask.seed if drawing.takes_seed else 0
+    same = None if seed is None else replace(drawing, seed=seed)
+    jobs = generating.draw(model, drawing)
+    drawn = np.concatenate(await results(request, state, model, "generate", jobs, same))
     state.metrics.images.labels(model.id, "generate").inc(len(drawn))
     return await answer.images(kind, drawn, about, each)
 
@@ -46,14 +51,18 @@ async def edit(request: Request) -> Response:
     state = state_of(request)
     ask, files = await body.read_files(request, EditBody, EditFields, state.settings, beside=("mask",))
     kind = answer.choose(request, OFFERS, ask.response_format)
-    model = _model(request, state, ask.model, "edit")
-    image, hole = _image_and_hole(files, model, state.settings)
+    model = await asked.model(request, state, ask.model, "edit")
+    much = body.is_much(request, files)
+    image, hole = await aside(much, _image_and_hole, files, model, state.settings)
     _check_n_and_size(model, ask, _most(model, "edit", state.settings), image.shape[2:])
     label = generating.resolve_label(model, ask.label, ask.prompt)
     seed = noise.draw_seed() if ask.seed is None else ask.seed
     wishes = editing.Ask(ask.n, seed, label, ask.steps, ask.sampler, ask.guidance, ask.temperature)
     jobs = editing.edit(model, image, hole, wishes)
-    drawn = np.concatenate(await run_all(state, request, model, jobs))
+    way = editing.way(model, wishes)
+    told = ask.seed if way else 0  # one way only, or temperature 0: no seed makes a difference
+    same = None if told is None else (image, hole, ask.n, told, label, way)
+    drawn = np.concatenate(await results(request, state, model, "edit", jobs, same))
     state.metrics.images.labels(model.id, "edit").inc(len(drawn))
     labels = None if label is None else np.full(ask.n, label)
     return await answer.images(kind, drawn, {"model": model.id, "seed": seed}, _items(model, ask.n, labels))
@@ -64,11 +73,11 @@ async def denoise(request: Request) -> Response:
     state = state_of(request)
     ask, files = await body.read_files(request, DenoiseBody, DenoiseFields, state.settings)
     kind = answer.choose(request, OFFERS, ask.response_format)
-    model = _model(request, state, ask.model, "denoise")
+    model = await asked.model(request, state, ask.model, "denoise")
     denoising.check_sigma(model, ask.sigma)
-    noisy = body.images(files, model.manifest.data, state.settings)
-    job, work = denoising.denoise(model, noisy, ask.sigma), samples.work(noisy, model.manifest.data)
-    done: denoising.Denoised = await run(state, request, model, job, work)
+    noisy = await aside(body.is_much(request, files), body.images, files, model.manifest.data, state.settings)
+    job = denoising.denoise(model, noisy, ask.sigma), samples.work(noisy, model.manifest.data)
+    done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, ask.sigma))
     state.metrics.images.labels(model.id, "denoise").inc(len(noisy))
     levels = [] if done.sigma is None else done.sigma.tolist()
     each = [
@@ -83,20 +92,14 @@ async def restore(request: Request) -> Response:
     state = state_of(request)
     ask, files = await body.read_files(request, RestoreBody, DenoiseFields, state.settings)
     kind = answer.choose(request, OFFERS, ask.response_format)
-    model = _model(request, state, ask.model, "restore")
+    model = await asked.model(request, state, ask.model, "restore")
     restoring.check_sigma(model, ask.sigma)
     degraded = restoring.degraded(model)
-    images = body.images(files, degraded, state.settings)
-    job, work = restoring.restore(model, images, ask.sigma), samples.work(images, degraded)
-    whole = await run(state, request, model, job, work)
+    images = await aside(body.is_much(request, files), body.images, files, degraded, state.settings)
+    job = restoring.restore(model, images, ask.sigma), samples.work(images, degraded)
+    whole = await result(request, state, model, "restore", job, (images, ask.sigma))
     state.metrics.images.labels(model.id, "restore").inc(len(whole))
     return await answer.images(kind, whole, {"model": model.id}, _items(model, len(whole)))
-
-
-def _model(request: Request, state: State, name: str | None, task: str) -> LoadedModel:
-    model = state.catalog.get(name or state.catalog.default(task), task)
-    request.scope["amostra.model"] = model.id
-    return model
 
 
 def _items(model: LoadedModel, n: int, labels: np.ndarray | None = None) -> list[dict[str, Any]]:

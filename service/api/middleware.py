@@ -1,15 +1,14 @@
 """Around every request: an id, one rendering of errors, and the request metrics."""
 
+import itertools
 import logging
 import re
 import secrets
 import time
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import answer
@@ -18,7 +17,9 @@ from service.metrics import Metrics
 
 log = logging.getLogger("amostra.http")
 
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}\Z")
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(secrets.randbits(32))
 _METHODS = {"GET", "HEAD", "POST"}
 _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
@@ -39,9 +40,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(12)
-        scope["amostra.request_id"] = request_id
+        request_id = scope["amostra.request_id"] = _request_id(scope)
         start = time.perf_counter()
         status, whole = 0, False
 
@@ -49,11 +48,14 @@ class RequestMiddleware:
             nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *_SECURITY]
+                own = [(b"x-request-id", request_id.encode()), *_SECURITY]
+                if "amostra.cache" in scope:
+                    own.append((b"x-amostra-cache", scope["amostra.cache"].encode()))
+                message["headers"] = [*message["headers"], *own]
             await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        self._metrics.in_progress.inc()
+        self._metrics.began()
         error: AmostraError | None = None
         try:
             await self._app(scope, receive, send_with_id)
@@ -66,20 +68,26 @@ class RequestMiddleware:
                 response.headers["content-type"] = "application/problem+json"
                 await response(scope, receive, send_with_id)
         finally:
-            self._metrics.in_progress.dec()
-            self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, request_id)
-            if not whole:
-                self._metrics.cancelled.labels(self._templates.get(scope.get("endpoint"), "other")).inc()
+            self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole)
 
-    def _count(self, scope: Scope, status: int, error: AmostraError | None, seconds: float, request_id: str) -> None:
+    def _count(self, scope: Scope, status: int, error: AmostraError | None, seconds: float, whole: bool) -> None:
         route = self._templates.get(scope.get("endpoint"), "other")
         model = scope.get("amostra.model", "")
         code = status or (error.status if error else 499)
         method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
-        self._metrics.requests.labels(route, method, str(code), model).inc()
-        self._metrics.latency.labels(route, model).observe(seconds, {"request_id": request_id})
+        self._metrics.ended(route, method, code, model, seconds, {"request_id": scope["amostra.request_id"]})
         if error is not None:
             self._metrics.errors.labels(route, error.code).inc()
+        if not whole:
+            self._metrics.cancelled.labels(route).inc()
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's, where it sent a sound one; or one of our own."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(value):
+            return value.decode("ascii")
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 def as_ours(error: Exception) -> AmostraError:
@@ -96,8 +104,3 @@ def as_ours(error: Exception) -> AmostraError:
     if isinstance(error, ClientDisconnect):
         return ClientGone("the client left while it was sending")
     return InternalError("the service failed on this request; its log has the reason under the request id")
-
-
-async def no_answer(request: Any, error: Exception) -> Response:
-    """Starlette's handlers leave every error to the middleware above."""
-    raise error

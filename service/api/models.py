@@ -7,14 +7,14 @@ from starlette.responses import Response
 
 from service.api import answer
 from service.api.state import state_of
-from service.catalog import Entry
+from service.entry import Entry
 from service.errors import Invalid, NotFound
 
 _STATES = ("ready", "all")
 
 
 async def list_models(request: Request) -> Response:
-    """The models that serve; with state=all also those being loaded or refused, and other versions."""
+    """The models that serve, unloaded ones too; with state=all also those being loaded or refused, and other versions."""
     catalog = state_of(request).catalog
     wanted = request.query_params.get("state", "ready")
     if wanted not in _STATES:
@@ -33,35 +33,35 @@ async def get_model(request: Request) -> Response:
         raise NotFound(
             f"model: there is no {wanted[:80]!r}; GET /v1/models?state=all lists what there is", field="model"
         )
-    entry = next((e for e in reversed(entries) if e.model is not None), entries[-1])
-    manifest = entry.model.manifest.model_dump(mode="json", exclude_none=True) if entry.model else None
+    entry = next((e for e in reversed(entries) if e.card is not None), entries[-1])
+    manifest = entry.card.manifest.model_dump(mode="json", exclude_none=True) if entry.card else None
     return answer.json({**_summary(entry), "manifest": manifest})
 
 
 async def get_sheet(request: Request) -> Response:
     """A picture of what a model does."""
-    model = state_of(request).catalog.get(request.path_params["id"])
-    if model.sheet is None:
-        raise NotFound(f"sheet: model {model.id} came without a sample sheet", field="model")
-    return Response(model.sheet, media_type=answer.PNG)
+    card = state_of(request).catalog.find(request.path_params["id"]).card
+    if card is None or card.sheet is None:
+        raise NotFound(f"sheet: model {request.path_params['id']} came without a sample sheet", field="model")
+    return Response(card.sheet, media_type=answer.PNG)
 
 
 def _summary(entry: Entry) -> dict[str, Any]:
-    model = entry.model
-    manifest = model.manifest if model else None
+    card = entry.card
+    manifest = card.manifest if card else None
     summary: dict[str, Any] = {
         "id": entry.name,
         "object": "model",
         "created": int(max((mark[2] for mark in entry.fingerprint), default=0) / 1e9),
         "owned_by": "amostra",
         "version": entry.version,
-        "state": "ready" if model is not None else entry.state,
+        "state": "ready" if entry.model is not None else entry.state,
         "problem": entry.problem,
-        "family": model.manifest.family if model else None,
-        "description": model.manifest.description if model else None,
-        "tasks": list(model.tasks) if model else [],
-        "capabilities": sorted(model.runners) if model else [],
-        "providers": {str(c): p for c, p in model.providers.items()} if model else {},
+        "family": manifest.family if manifest else None,
+        "description": manifest.description if manifest else None,
+        "tasks": list(card.tasks) if card else [],
+        "capabilities": sorted(manifest.capabilities) if manifest else [],
+        "providers": {str(c): p for c, p in card.providers.items()} if card else {},
         "restores": manifest.restoration.degradation if manifest and manifest.restoration else None,
         "samplers": list(manifest.sampling.samplers) if manifest else [],
         "sigma_range": manifest.sigma_range if manifest else None,

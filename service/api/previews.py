@@ -42,7 +42,7 @@ def stream(
         loop.call_soon_threadsafe(queue.put_nowait, (place, images))
 
     # Made here, so that a full queue is a 429 and not the first event.
-    pending = Pending(state, model, generating.draw(model, drawing, number, preview))
+    pending = Pending(state, request, model, generating.draw(model, drawing, number, preview))
 
     async def events() -> AsyncIterator[bytes]:
         try:

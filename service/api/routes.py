@@ -123,6 +123,7 @@ ROUTES = (
         raw_bodies=_PICTURES,
         form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "alpha": _ALPHA}},
         query={"model": _MODEL, "alpha": _ALPHA},
+        answers=(answer.JSON, npy.MEDIA_TYPE),
         errors=_POSTED,
     ),
     Route(

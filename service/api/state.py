@@ -1,12 +1,13 @@
 """What the handlers share: one object, made at start-up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from service.catalog import Catalog
 from service.engine.loop import Engine
 from service.metrics import Metrics
+from service.result_cache import ResultCache
 from service.settings import Settings
 
 
@@ -18,6 +19,10 @@ class State:
     engine: Engine
     catalog: Catalog
     metrics: Metrics
+    results: ResultCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "results", ResultCache(self.settings.result_cache_mb * 2**20))
 
 
 def state_of(request: Request) -> State:

@@ -8,7 +8,7 @@ thread and no clock, so it can be tested with a plain function in place of a gra
         return outputs["x"]                                       # (n, C, H, W)
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,37 +39,18 @@ class RowCall:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is chosen. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave all; `top_logprobs`
-    asks for that many of the likeliest tokens beside the chosen one."""
+    """How a token is chosen. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave all. `logprobs` asks for
+    the log-probability of each token, and for those of so many of the likeliest beside it; None for none."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
-    top_logprobs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCall:
-    """Append tokens to this job's sequence and choose the next one.
-
-    `tokens` is one token after a former call; with `sampling` it is a new sequence's prompt (T,), and what the job had
-    before is forgotten. `uniform` in [0, 1) is the randomness of the choice.
-    """
-
-    tokens: np.ndarray
-    uniform: float
-    sampling: Sampling | None = None
-    capability: Capability = field(default=Capability.NEXT_TOKEN, init=False)
-
-    @property
-    def size(self) -> int:
-        """Tokens."""
-        return len(self.tokens)
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The answer to a TokenCall: the token, its log-probability in nats under the model at temperature 1, and the
+    """A token, its log-probability in nats under the model at temperature 1 (NaN where nobody asked for it), and the
     likeliest tokens with theirs where they were asked for."""
 
     id: int
@@ -77,5 +58,35 @@ class Token:
     top: tuple[tuple[int, float], ...] = ()
 
 
-Call = RowCall | TokenCall
+Listener = Callable[[Token], bool]
+"""Is told of each token as soon as it is chosen, on an engine's thread. Returns whether the sequence ends with it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceCall:
+    """Write tokens that follow a prompt, in a sequence of its own.
+
+    prompt (T,) int64, T > 0. uniform (N,) float64 in [0, 1): the randomness of each token that is written, N at most.
+    given (N,) int64: tokens that are known, -1 where one is to be chosen. The sequence ends with the Nth token, with
+    `end_token`, or where `listen` says so; T + N is at most the model's context + 1, for the last token is not fed.
+    `resumes` lets a sequence that had a slot a moment ago go before those that wait for one. The answer is the ids that
+    were written, (n,) int64.
+    """
+
+    prompt: np.ndarray
+    uniform: np.ndarray
+    sampling: Sampling = Sampling()
+    given: np.ndarray | None = None
+    end_token: int | None = None
+    listen: Listener | None = None
+    resumes: bool = False
+    capability: Capability = field(default=Capability.NEXT_TOKEN, init=False)
+
+    @property
+    def size(self) -> int:
+        """Tokens, at most."""
+        return len(self.prompt) + len(self.uniform)
+
+
+Call = RowCall | SequenceCall
 Job = Generator[Call, Any, Any]

@@ -10,17 +10,20 @@ piece by piece, so that one bad input fails alone.
 import logging
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
-from service.engine.job import Call, Job, TokenCall
+from service.engine.batch import INTERACTIVE, Batch, Lane, Work
+from service.engine.job import Call, Job, RowCall
 from service.engine.pace import Pace
 from service.engine.rows import RowRunner
-from service.engine.scheduler import INTERACTIVE, Batch, Lane, Scheduler, Work
-from service.engine.sequences import SequenceRunner
+from service.engine.scheduler import Scheduler
+from service.engine.sequences import Progress, SequenceRunner
+from service.engine.share import EVEN, Share
 from service.engine.ticket import Model, Observer, Ticket
 from service.errors import AmostraError, InternalError, ModelFailed, NotReady, Overloaded
 
@@ -30,8 +33,10 @@ log = logging.getLogger("amostra.engine")
 class Engine:
     """Runs the jobs of all models on `workers` threads.
 
-    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way;
-    `batch_seconds` bounds how long one batch keeps a thread, so that a model of slow rows leaves room for others.
+    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way,
+    and `shares` may say something else for a model, by its id;
+    `batch_seconds` bounds how long one batch keeps a thread, so that a model of slow rows leaves room for others;
+    sequences that nobody else waits for take steps for up to `step_seconds` at a time.
     """
 
     def __init__(
@@ -40,25 +45,29 @@ class Engine:
         *,
         max_rows: int = 64,
         max_elements: int = 2**20,
-        prefill_chunk: int = 64,
         queue_seconds: float = 30.0,
         queue_requests: int = 1024,
         batch_seconds: float = 0.1,
+        step_seconds: float = 0.002,
+        shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._workers = workers
         self._max_rows = max_rows
         self._max_elements = max_elements
-        self._prefill_chunk = prefill_chunk
         self._queue_seconds = queue_seconds
         self._queue_requests = queue_requests
         self._batch_seconds = batch_seconds
+        self._step_seconds = step_seconds
+        self._shares = shares or {}
         self._observer = observer
         self._scheduler = Scheduler()
         self._changed = threading.Condition()
         self._arrivals: deque[Ticket] = deque()
         self._live: set[Ticket] = set()
         self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
+        self._known: set[Hashable] = set()
+        self._gone: deque[Hashable] = deque()
         self._threads: list[threading.Thread] = []
         self._stopping = False
 
@@ -81,12 +90,15 @@ class Engine:
 
     def admit(self, model: Model) -> None:
         """Raise Overloaded where a model's queue is full, with the time to come back."""
-        wait = self.wait_seconds(model)
-        if wait > self._queue_seconds or len(self._live) >= self._queue_requests:
+        share = self._shares.get(model.id, EVEN)
+        wait, jobs = self.wait_seconds(model), self._pace[model.key].jobs
+        seconds = share.queue_seconds or self._queue_seconds
+        full = len(self._live) >= self._queue_requests or jobs >= (share.queue_requests or self._queue_requests)
+        if wait > seconds or full:
             raise Overloaded(
                 f"{wait:.1f} s of work stand before this request to model {model.id} and {len(self._live)} jobs are "
-                "under way: send it again after the seconds that Retry-After gives",
-                retry_after=max(1.0, wait - self._queue_seconds / 2),
+                f"under way, {jobs} of them for it: send it again after the seconds that Retry-After gives",
+                retry_after=max(1.0, wait - seconds / 2),
             )
 
     def submit(
@@ -97,15 +109,18 @@ class Engine:
         on_done: Callable[[Ticket], None],
         priority: int = INTERACTIVE,
         group: Any = None,
+        trace: dict[str, str] | None = None,
     ) -> Ticket:
         """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens. The jobs of a `group`
-        share what one job alone would get where sequences wait for a slot."""
-        ticket = Ticket(model, job, work, priority, on_done, group)
+        share what one job alone would get where sequences wait for a slot; `trace` names the request to an observer."""
+        ticket = Ticket(model, job, work, priority, on_done, group, trace)
         with self._changed:
             if self._stopping:
                 raise NotReady("the service is stopping: send the request to another replica")
+            if model.key not in self._known:
+                self._meet(model)
             self._live.add(ticket)
-            self._pace[model.key].backlog += work
+            self._pace[model.key].job_came(work)
             self._arrivals.append(ticket)
             self._changed.notify()
         return ticket
@@ -137,6 +152,17 @@ class Engine:
         """Jobs taken in and not ended."""
         return len(self._live)
 
+    def _meet(self, model: Model) -> None:
+        """Take note of a new model, and let go of what is kept about those that are in memory no more."""
+        self._known.add(model.key)
+        # Called on whichever thread drops the model last, maybe in the middle of a decision: only a note is taken.
+        weakref.finalize(model, self._gone.append, model.key).atexit = False
+        while self._gone:
+            key = self._gone.popleft()
+            self._known.discard(key)
+            self._pace.pop(key, None)
+            self._scheduler.forget(key)
+
     def _work(self) -> None:
         while True:
             with self._changed:
@@ -162,18 +188,65 @@ class Engine:
                 return ticket
         batch = self._scheduler.next_batch()
         if batch is not None:
-            now = time.monotonic()
             for piece in batch.pieces:
-                ticket = piece.work.owner
-                ticket.holders += 1
-                if self._observer and piece.start == 0:
-                    self._observer.waited(ticket.model, now - ticket.since)
+                piece.work.owner.holders += 1
+                self._begins(piece.work.owner)
+            if batch.prompt is not None:
+                self._begins(batch.prompt.owner)
         return batch
 
+    def _begins(self, ticket: Ticket) -> None:
+        """Some of what this job waits for is in a batch: the first time it has waited for."""
+        if ticket.since is not None and self._observer:
+            self._observer.waited(ticket.model, time.monotonic() - ticket.since)
+        ticket.since = None
+
     def _serve(self, batch: Batch) -> None:
-        first = batch.pieces[0].work
-        model = first.owner.model
-        runner = model.runners[first.call.capability]
+        work = batch.works[0]
+        runner = work.owner.model.runners[work.call.capability]
+        if isinstance(runner, SequenceRunner):
+            self._serve_sequences(batch, runner)
+        else:
+            self._serve_rows(batch, runner)
+
+    def _serve_sequences(self, batch: Batch, runner: SequenceRunner) -> None:
+        model = batch.works[0].owner.model
+        start = time.monotonic()
+        try:
+            progress = runner.run(batch, 0.0 if self._others_wait() else self._step_seconds)
+        except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
+            log.exception("the runner of %s failed", model.id)
+            progress = Progress(ended=[(work, error) for work in batch.works])
+        seconds = time.monotonic() - start
+        if self._observer:
+            self._observer.sequences(model, batch, progress, seconds)
+            if progress.prompt_done and batch.prompt is not None:
+                ticket = batch.prompt.owner
+                self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
+        with self._changed:
+            self._pace[model.key].batch_ran(batch.lane, max(1, progress.tokens + progress.prompt_tokens), seconds)
+            if progress.prompt_done and batch.prompt is not None:
+                self._scheduler.prompt_done(batch.prompt)
+            over = []
+            for work, answer in progress.ended:
+                self._scheduler.ended(work)
+                if not work.owner.cancelled:
+                    work.owner.holders += 1
+                    over.append((work.owner, answer))
+        for ticket, answer in over:
+            if isinstance(answer, Exception):
+                self._advance(ticket, ticket.job.throw, _typed(answer, model))
+            else:
+                self._advance(ticket, ticket.job.send, answer)
+        with self._changed:
+            self._scheduler.finish(batch, seconds)
+
+    def _others_wait(self) -> bool:
+        with self._changed:
+            return bool(self._arrivals) or self._scheduler.runnable()
+
+    def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
+        model = batch.works[0].owner.model
         start = time.monotonic()
         answers, padding = _run(runner, batch)
         seconds = time.monotonic() - start
@@ -231,12 +304,11 @@ class Engine:
                 return
         with self._changed:
             if not ticket.cancelled and call is not None and lane is not None:
-                if ticket.lane is not None and ticket.lane != lane:
-                    self._scheduler.discard(ticket, ticket.lane)
                 ticket.lane = lane
                 ticket.since = time.monotonic()
                 ticket.holders -= 1
-                self._scheduler.add(Work(ticket, call, lane, ticket.priority, group=ticket.group))
+                weight = self._shares.get(ticket.model.id, EVEN).weight
+                self._scheduler.add(Work(ticket, call, lane, ticket.priority, group=ticket.group), weight)
                 return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=False)
@@ -260,8 +332,8 @@ class Engine:
     def _lane(self, model: Model, call: Call) -> Lane:
         runner = model.runners[call.capability]
         if isinstance(runner, SequenceRunner):
-            return Lane(model.key, call.capability, runner.slots, runner.slots, self._prefill_chunk)
-        assert not isinstance(call, TokenCall)
+            return Lane(model.key, call.capability, runner.slots, runner.slots)
+        assert isinstance(call, RowCall)
         elements = max(1, sum(a[:1].size for a in call.inputs.values()))
         most = min(self._max_rows, runner.max_rows, max(1, self._max_elements // elements))
         lane = Lane(model.key, (call.capability, call.shape), most)
@@ -269,14 +341,11 @@ class Engine:
         return Lane(lane.queue, lane.key, rows)
 
 
-def _run(runner: RowRunner | SequenceRunner, batch: Batch) -> tuple[list, int]:
+def _run(runner: RowRunner, batch: Batch) -> tuple[list, int]:
     """Run a batch. Returns an answer or an exception for each piece, and the rows that were padding."""
     try:
-        return (runner.run(batch), 0) if isinstance(runner, SequenceRunner) else runner.run(batch)
+        return runner.run(batch)
     except Exception as error:  # whatever the runtime raises: find out whose rows it was
-        if isinstance(runner, SequenceRunner):  # it keeps the runtime's failures apart itself: this one is a bug
-            log.exception("the runner of %s failed", batch.lane.queue)
-            return [error] * len(batch.pieces), 0
         if len(batch.pieces) == 1:
             return [error], 0
         return [_run(runner, Batch(batch.lane, (piece,)))[0][0] for piece in batch.pieces], 0
@@ -291,8 +360,6 @@ def _typed(error: Exception, model: Model) -> AmostraError:
 
 def _joined(work: Work) -> Any:
     """A call's answer from those of its pieces, in order."""
-    if isinstance(work.call, TokenCall):
-        return work.parts[-1][1]
     if len(work.parts) == 1:
         return work.parts[0][1]
     parts = [outputs for _, outputs in sorted(work.parts, key=lambda part: part[0])]

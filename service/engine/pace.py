@@ -1,8 +1,10 @@
 """How fast a model is: measured while it works, used to say how long the queue is and how large a batch may be."""
 
-from service.engine.scheduler import Lane
+from service.engine.batch import Lane
 
 _KEEP = 0.9
+_WORSE = 1.15
+_REMEMBERED = 400
 _FORGET_WORK = 0.98
 
 
@@ -11,22 +13,30 @@ class Pace:
 
     def __init__(self) -> None:
         self.backlog = 0.0
+        self.jobs = 0
         self._busy_seconds = 0.0
         self._work_done = 0.0
-        self._seconds_per_row: dict[Lane, float] = {}
+        self._lanes: dict[Lane, _Rates] = {}
 
     def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
         """Count a batch."""
         self._busy_seconds += seconds
-        known = self._seconds_per_row.get(lane)
-        now = seconds / rows
-        self._seconds_per_row[lane] = now if known is None else _KEEP * known + (1 - _KEEP) * now
-        if len(self._seconds_per_row) > 256:  # image sizes are the client's choice
-            self._seconds_per_row.pop(next(iter(self._seconds_per_row)))
+        rates = self._lanes.get(lane)
+        if rates is None:
+            rates = self._lanes[lane] = _Rates()
+            if len(self._lanes) > 256:  # image sizes are the client's choice
+                self._lanes.pop(next(iter(self._lanes)))
+        rates.ran(rows, seconds)
+
+    def job_came(self, work: float) -> None:
+        """Count a job that is taken in."""
+        self.backlog += work
+        self.jobs += 1
 
     def job_ended(self, work: float, *, served: bool) -> None:
         """Count a job that is over; only a served one says something about the rate."""
         self.backlog = max(0.0, self.backlog - work)
+        self.jobs -= 1
         if served:
             self._busy_seconds *= _FORGET_WORK
             self._work_done = self._work_done * _FORGET_WORK + work
@@ -36,6 +46,38 @@ class Pace:
         return self.backlog * self._busy_seconds / self._work_done / workers if self._work_done else 0.0
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
-        """How many rows a batch may have to end within so many seconds; one at least."""
-        known = self._seconds_per_row.get(lane)
-        return most if not known else max(1, min(most, int(seconds / known)))
+        """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller
+        ones are; one at least."""
+        rates = self._lanes.get(lane)
+        return most if rates is None else rates.rows_within(seconds, most)
+
+
+class _Rates:
+    """Seconds for a row in batches of one size and another, as moving averages.
+
+    A batch whose rows fit into no cache can take twice as long for each as a smaller one.
+    """
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, float] = {}
+        self._batches = 0
+
+    def ran(self, rows: int, seconds: float) -> None:
+        size, now = _rounded(rows), seconds / rows
+        known = self._by_size.get(size)
+        self._by_size[size] = now if known is None else _KEEP * known + (1 - _KEEP) * now
+        self._batches += 1
+        if self._batches % _REMEMBERED == 0:  # what was slow may have been so for another reason: it is tried again
+            self._by_size = {size: min(self._by_size.values())}
+
+    def rows_within(self, seconds: float, most: int) -> int:
+        least = min(self._by_size.values())
+        best = next(size for size, found in self._by_size.items() if found == least)
+        worse = [size for size, found in self._by_size.items() if size > best and found > _WORSE * least]
+        most = min([most, *(max(best, size // 2) for size in worse)])
+        return max(1, min(most, int(seconds / least)))
+
+
+def _rounded(rows: int) -> int:
+    """Batches are compared by the power of two that holds them."""
+    return 1 << (rows - 1).bit_length()

@@ -1,11 +1,14 @@
 """Runs batches of independent rows: stack, pad to a bucket, run with bound memory, split.
 
+A batch that has the machine to itself runs on all cores, where that is faster and gives the same bits (width.py).
+
 Batches come in a few fixed sizes, because CUDA graphs need them and a memory arena grows with every new one. Where a
 graph's rows are not bit-identical in batches of different sizes, it gets one size only; where only a row alone differs
 (matrix products of one row take another path through the kernels), it is never run alone. The loader decides which.
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +16,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from service.engine.batch import Batch
 from service.engine.job import Arrays
-from service.engine.scheduler import Batch
+from service.engine.width import Widen, Width
 
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _KEPT_BINDINGS = 24
@@ -36,10 +40,20 @@ def bucket(rows: int, buckets: Sequence[int] = BUCKETS) -> int:
 
 
 class RowRunner:
-    """One stateless graph, run in batches of these sizes."""
+    """One stateless graph, run in batches of these sizes.
 
-    def __init__(self, session: ort.InferenceSession, device: str, buckets: Sequence[int] = BUCKETS) -> None:
+    `widen` makes a session of the same graph with a thread for each core.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        device: str,
+        buckets: Sequence[int] = BUCKETS,
+        widen: Widen | None = None,
+    ) -> None:
         self._session = session
+        self._width = Width(session, widen)
         self._device = device
         self._buckets = tuple(buckets)
         self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
@@ -57,12 +71,19 @@ class RowRunner:
         pieces = [{n: a[p.start : p.stop] for n, a in p.work.call.inputs.items()} for p in batch.pieces]  # type: ignore[union-attr]
         size = bucket(batch.rows, self._buckets)
         first = pieces[0]
-        key = (size, *(first[name].shape[1:] for name in self._inputs))
+        if batch.alone and self._width.wanted():
+            self._width.make({n: first[n].astype(dtype) for n, dtype in self._inputs.items()})
+        shape = (size, *(first[name].shape[1:] for name in self._inputs))
+        session = self._width.pick(shape, alone=batch.alone)
+        key = (session is self._session, *shape)
         bound = self._borrow(key)
         if bound is None:
-            bound = _Bound(self._session, self._device, self._inputs, self._outputs, size, first)
+            bound = _Bound(session, self._device, self._inputs, self._outputs, size, first)
         bound.fill(pieces)
+        start = time.monotonic()
         outputs = bound.run()
+        if batch.alone:
+            self._width.took(shape, session, time.monotonic() - start)
         results, at = [], 0
         for piece in pieces:
             rows = len(next(iter(piece.values())))

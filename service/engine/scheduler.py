@@ -8,74 +8,13 @@ before background work.
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.engine.job import Call
-
-INTERACTIVE, BACKGROUND = 0, 1
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """What can be batched together, and how much of it at once. `slots` > 0 makes it a lane of sequences.
-
-    Two lanes are the same where queue and key are; the limits of the latest work count.
-    """
-
-    queue: Hashable
-    key: Hashable
-    max_rows: int = field(compare=False)
-    slots: int = field(default=0, compare=False)
-    chunk: int = field(default=0, compare=False)
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A call that waits: `taken` of its rows (or prompt tokens) are in a batch or done, `done` are done.
-
-    `group` tells whose sequences belong together; without one, an owner's is its own.
-    """
-
-    owner: Any
-    call: Call
-    lane: Lane
-    priority: int = INTERACTIVE
-    taken: int = 0
-    done: int = 0
-    failed: Exception | None = None
-    parts: list = field(default_factory=list)
-    group: Any = None
-    again: bool = False
-
-    @property
-    def left(self) -> int:
-        return self.call.size - self.taken
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows (or prompt tokens) start to stop of a work."""
-
-    work: Work
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pieces that run together. `prefill` marks a chunk of one prompt; `left` are sequences whose slots are free."""
-
-    lane: Lane
-    pieces: tuple[Piece, ...]
-    prefill: bool = False
-    left: tuple[Any, ...] = ()
-
-    @property
-    def rows(self) -> int:
-        return 1 if self.prefill else sum(p.stop - p.start for p in self.pieces)
+from service.engine.batch import Batch, Lane, Piece, Work
+from service.engine.sequence_lane import SequenceLane
 
 
 class _RowLane:
@@ -121,92 +60,8 @@ class _RowLane:
                 works.append(piece.work)
         return Batch(self.lane, tuple(pieces))
 
-    def finish(self, batch: Batch) -> None:
-        pass
-
-
-class _SequenceLane:
-    """Sequences that hold slots from their prompt to their end; one batch in flight.
-
-    A prompt is computed in chunks, and between two chunks the other sequences take a step. A slot goes to the group
-    that has fewest of them, so that a request for many sequences does not hold up one for few.
-    """
-
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.waiting: tuple[deque[Work], deque[Work]] = (deque(), deque())
-        self.live: dict[int, Work] = {}  # by the owner's id: the call that took the slot
-        self.ready: dict[int, Work] = {}
-        self.prompt: Work | None = None
-        self.left: list[Any] = []
-        self.running = False
-        self.prompt_was_last = False
-
-    def add(self, work: Work) -> None:
-        fresh = work.call.sampling is not None  # type: ignore[union-attr]
-        if not fresh:
-            self.ready[id(work.owner)] = work
-        elif id(work.owner) in self.live:
-            # A sequence that starts over keeps its turn, but its slot is filled anew.
-            self.leave(work.owner)
-            work.again = True
-            self.waiting[work.priority].appendleft(work)
-        else:
-            self.waiting[work.priority].append(work)
-
-    def leave(self, owner: Any) -> None:
-        if self.live.pop(id(owner), None) is not None:
-            self.left.append(owner)
-        self.ready.pop(id(owner), None)
-
-    def discard(self, owner: Any) -> None:
-        for works in self.waiting:
-            for work in [w for w in works if w.owner is owner]:
-                works.remove(work)
-        if self.prompt is not None and self.prompt.owner is owner:
-            self.prompt = None
-        self.leave(owner)
-
-    def urgency(self) -> int | None:
-        if self.running:
-            return None
-        levels = [work.priority for work in self.ready.values()]
-        if self.prompt is not None:
-            levels.append(self.prompt.priority)
-        elif len(self.live) < self.lane.slots:
-            levels += [level for level, works in enumerate(self.waiting) if works]
-        return min(levels, default=None)
-
-    def rows(self) -> int:
-        return len(self.ready) + (self.prompt is not None) + sum(len(works) for works in self.waiting)
-
-    def take(self) -> Batch:
-        self.running = True
-        left, self.left = tuple(self.left), []
-        if self.prompt is None and len(self.live) < self.lane.slots:
-            first = next((waiting for waiting in self.waiting if waiting), None)
-            if first:
-                slots = Counter(id(work.group or work.owner) for work in self.live.values())
-                self.prompt = min(first, key=lambda work: (not work.again, slots[id(work.group or work.owner)]))
-                first.remove(self.prompt)
-                self.live[id(self.prompt.owner)] = self.prompt
-        if self.prompt is not None and not (self.ready and self.prompt_was_last):
-            self.prompt_was_last = True
-            work = self.prompt
-            stop = min(work.call.size, work.taken + self.lane.chunk)
-            piece = Piece(work, work.taken, stop)
-            work.taken = stop
-            if not work.left:
-                self.prompt = None
-            return Batch(self.lane, (piece,), prefill=True, left=left)
-        self.prompt_was_last = False
-        works, self.ready = list(self.ready.values()), {}
-        for work in works:
-            work.taken = 1
-        return Batch(self.lane, tuple(Piece(work, 0, 1) for work in works), left=left)
-
-    def finish(self, batch: Batch) -> None:
-        self.running = False
+    def finish(self) -> None:
+        """Nothing: any number of batches may be in flight."""
 
 
 @dataclass(slots=True)
@@ -214,7 +69,7 @@ class _Queue:
     used: float = 0.0
     weight: float = 1.0
     in_flight: int = 0
-    lanes: dict[Lane, _RowLane | _SequenceLane] = field(default_factory=dict)
+    lanes: dict[Lane, _RowLane | SequenceLane] = field(default_factory=dict)
 
     def busy(self) -> bool:
         return self.in_flight > 0 or any(lane.urgency() is not None for lane in self.lanes.values())
@@ -226,16 +81,17 @@ class Scheduler:
     def __init__(self) -> None:
         self._queues: dict[Hashable, _Queue] = {}
 
-    def add(self, work: Work) -> None:
-        """Take a call in. A queue that was idle starts level with the least served of the others."""
+    def add(self, work: Work, weight: float = 1.0) -> None:
+        """Take a call in. A queue that was idle starts level with the least served of the others; `weight` is a new
+        queue's."""
         queue = self._queues.get(work.lane.queue)
         if queue is None:
-            queue = self._queues[work.lane.queue] = _Queue()
+            queue = self._queues[work.lane.queue] = _Queue(weight=weight)
         if not queue.busy():
             queue.used = max(queue.used, min((q.used for q in self._queues.values() if q.busy()), default=0.0))
         lane = queue.lanes.get(work.lane)
         if lane is None:
-            lane = queue.lanes[work.lane] = _SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
+            lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
         lane.add(work)
 
     def runnable(self) -> bool:
@@ -252,14 +108,15 @@ class Scheduler:
                     best = (urgency, queue.used, queue, key)
         if best is None:
             return None
+        quiet = not any(queue.in_flight for queue in self._queues.values())
         queue, key = best[2], best[3]
         lane = queue.lanes.pop(key)
         batch = lane.take()
         queue.in_flight += 1
-        if isinstance(lane, _SequenceLane) or lane.urgency() is not None:
+        if isinstance(lane, SequenceLane) or lane.urgency() is not None:
             # Back at the end: the lanes of a queue take turns. An empty lane of rows is forgotten.
             queue.lanes[key] = lane
-        return batch
+        return replace(batch, alone=True) if quiet and not self.runnable() else batch
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""
@@ -268,7 +125,20 @@ class Scheduler:
         queue.used += seconds / queue.weight
         lane = queue.lanes.get(batch.lane)
         if lane is not None:
-            lane.finish(batch)
+            lane.finish()
+
+    def prompt_done(self, work: Work) -> None:
+        """Say that a sequence's prompt is computed; it takes steps from now on."""
+        self._sequences(work.lane).prompt_done(work)
+
+    def ended(self, work: Work) -> None:
+        """Say that a sequence is over and that its runner knows it; its slot is free."""
+        self._sequences(work.lane).ended(work)
+
+    def _sequences(self, lane: Lane) -> SequenceLane:
+        found = self._queues[lane.queue].lanes[lane]
+        assert isinstance(found, SequenceLane)
+        return found
 
     def discard(self, owner: Any, lane: Lane | None) -> None:
         """Forget an owner that has ended or was cancelled; its slot is free."""
@@ -278,6 +148,10 @@ class Scheduler:
             found.discard(owner)
             if isinstance(found, _RowLane) and found.urgency() is None:
                 del queue.lanes[found.lane]  # shapes are the client's choice: an empty lane is forgotten
+
+    def forget(self, queue: Hashable) -> None:
+        """Let go of the queue of a model that is gone."""
+        self._queues.pop(queue, None)
 
     def waiting_rows(self, queue: Hashable) -> int:
         """Rows of a queue that are in no batch yet."""

@@ -1,202 +1,338 @@
-"""Runs a text graph: one key/value buffer with a slot for each sequence, prompts in chunks, one step for all rows.
+"""Runs a text graph: a key/value buffer with a row for each sequence, prompts in chunks, one step for all rows.
 
-The buffer of a layer is [1 + slots, H_kv, cache, E]; past and present are bound to the same memory, so a step appends
-in place. Sequences that take steps lie in rows 1 to n without gaps, the one whose prompt is being computed in row
-n + 1: when one leaves, the last takes its place. One binding is made for each number of rows.
+The buffer of a layer is [rows, H_kv, cache, E]; past and present are bound to the same memory, so a step appends in
+place. Sequences that take steps lie side by side from the first row on, the one whose prompt is being computed behind
+them: when one leaves, the last takes its place. One binding is made for each number of rows. All that a row needs to go
+on (what it holds, its settings, its randomness) lies in arrays too, so that the work of a step does not grow with Python's
+share in it; a listener is called for the rows that have one.
+
+A row that is free keeps what it holds. A prompt that begins as some row does, live or free, takes those keys and values
+over: a system prompt is computed once, and so is the prompt of several completions.
 
 A graph that needs no past, a bigram's, has no buffer; its sequences are served in the same way.
-
-Row 0 keeps a lonely sequence company. A matrix product of one row takes another path through the kernels and differs
-in the last bits; with two rows or more, a row's bits do not depend on its batch.
 """
 
+import math
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from service.engine.job import Sampling, Token
-from service.engine.scheduler import Batch, Piece
+from service.engine.batch import Batch, Work
+from service.engine.held_rows import NONE, Rows
+from service.engine.job import Listener, SequenceCall, Token
+from service.engine.width import Widen, Width
 from service.errors import ModelFailed
-from service.samplers.tokens import choose, log_softmax
+from service.samplers.tokens import Choice, log_softmax
 
-_CACHE_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+@dataclass
+class Progress:
+    """What a batch did. `ended` are works with the ids that they wrote, or with what went wrong; `prompt_done` says that
+    the prompt is computed and its first token chosen; `steps` and `tokens` count, `prompt_tokens` those of prompts that
+    were computed, `reused_tokens` those that were taken over."""
+
+    ended: list[tuple[Work, np.ndarray | Exception]] = field(default_factory=list)
+    prompt_done: bool = False
+    steps: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
 
 
 class SequenceRunner:
-    """One `next_token` graph and its sequences. Called by one thread at a time."""
+    """One `next_token` graph and its sequences. Called by one thread at a time.
 
-    def __init__(self, session: ort.InferenceSession, slots: int, context: int) -> None:
+    `company` is for graphs of which a row differs in its last bits where it is alone in a step: row 0 then belongs to
+    nobody and keeps it company. `reuse` lets prompts take over what rows hold. `chunk` bounds the prompt tokens of a batch.
+    `widen` makes a session of the same graph with a thread for each core, for steps that are alone.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        slots: int,
+        context: int,
+        *,
+        chunk: int = 64,
+        company: bool = False,
+        reuse: bool = True,
+        widen: Widen | None = None,
+    ) -> None:
         self._session = session
+        self._width = Width(session, widen)
+        self._stepping = session
         self.slots = slots
         self.context = context
-        self._logits = session.get_outputs()[0].name
-        self._caches: dict[str, np.ndarray] = {}
-        for port in session.get_inputs():
-            if port.name.startswith("past_key_values."):
-                heads, width = port.shape[1], port.shape[3]
-                self._caches[port.name] = np.zeros((1 + slots, heads, context, width), _CACHE_TYPES[port.type])
-        self._rows: list[Any] = []  # the owner of row i + 1
-        self._prompt: Any = None
-        self._length = np.zeros(1 + slots, np.int32)
-        self._temperature = np.zeros(1 + slots)
-        self._top_p = np.ones(1 + slots)
-        self._top_k = np.zeros(1 + slots, np.int64)
-        self._top_logprobs = np.zeros(1 + slots, np.int64)
-        self._ids = np.zeros((1 + slots, 1), np.int64)
-        self._seqlens = np.zeros(1 + slots, np.int32)
+        self._chunk = chunk
+        self._reuse = reuse
+        self._first = int(company)
+        self._rows = rows = Rows(session, self._first, slots, context)
+        logits = session.get_outputs()[0]
+        self._logits_name = logits.name
+        self._logits = np.zeros((rows.count, logits.shape[-1]), np.float32)
+        self._ids = np.zeros((rows.count, 1), np.int64)
+        self._seqlens = np.zeros(rows.count, np.int32)
         self._total = np.zeros((), np.int32)
-        self._steps: dict[int, ort.IOBinding] = {}  # by number of rows
+        self._steps: dict[tuple[bool, int], ort.IOBinding] = {}  # by session and number of rows
+        self._works: list[Work] = []  # of the rows from the first on
+        self._prompt: Work | None = None
+        self._listening: list[tuple[int, SequenceCall, Listener]] = []  # with their places in `works`
+        self._giving = False
+        self._choice = rows.choice(slice(0, 0))
 
     @property
     def bytes(self) -> int:
         """Memory of the key/value buffers."""
-        return sum(cache.nbytes for cache in self._caches.values())
+        return sum(cache.nbytes for cache in self._rows.caches.values())
 
-    def run(self, batch: Batch) -> list[Token | Exception | None]:
-        """Run a batch. Returns for each piece its token, None for a prompt not yet at its end, or its failure."""
+    def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
+        """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and so many
+        seconds are not over."""
         for owner in batch.left:
             self._leave(owner)
-        if batch.prefill:
-            return [self._prefill(batch.pieces[0])]
-        # The scheduler steps all sequences or none, so the batch is exactly the rows.
-        pieces = {id(p.work.owner): p for p in batch.pieces}
-        assert len(pieces) == len(self._rows), "a step must hold every live sequence"
-        return self._step(batch, [pieces[id(owner)] for owner in self._rows])
+        if batch.prompt is not None:
+            return self._prefill(batch.prompt)
+        # The scheduler steps all sequences or none.
+        assert len(batch.live) == len(self._works), "a step must hold every live sequence"
+        count = len(self._works)
+        if batch.alone and self._width.wanted():
+            self._width.make(self._blank())
+        self._stepping = self._width.pick(count, alone=batch.alone)
+        progress = Progress()
+        start = now = time.monotonic()
+        while not progress.ended and (not progress.steps or now < start + seconds):
+            self._step(progress)
+            now = time.monotonic()
+        if batch.alone:
+            self._width.took(count, self._stepping, (now - start) / progress.steps)
+        return progress
 
     def warm(self) -> None:
         """Compute a token in an empty slot."""
-        self._run(self._row(1), np.zeros((1, 1), np.int64), np.zeros(1, np.int32))
+        self._run(self._row(self._first), np.zeros((1, 1), np.int64), np.zeros(1, np.int32))
+
+    def _blank(self) -> dict[str, np.ndarray]:
+        """Inputs of a step of one token on noise."""
+        noise = np.random.default_rng(0)
+        caches = {
+            name: noise.standard_normal(cache[:1].shape).astype(cache.dtype)
+            for name, cache in self._rows.caches.items()
+        }
+        length = self.context // 2
+        return {
+            "input_ids": np.zeros((1, 1), np.int64),
+            "seqlens_k": np.array([length], np.int32),
+            "total_sequence_length": np.array(length + 1, np.int32),
+            **caches,
+        }
 
     def _row(self, row: int) -> dict[str, np.ndarray]:
-        return {name: cache[row : row + 1] for name, cache in self._caches.items()}
+        return {name: cache[row : row + 1] for name, cache in self._rows.caches.items()}
 
-    def _prefill(self, piece: Piece) -> Token | Exception | None:
-        work, row = piece.work, 1 + len(self._rows)
-        call = work.call
-        if piece.start == 0:
-            self._prompt = work.owner
-            self._length[row] = 0
-            sampling: Sampling = call.sampling  # type: ignore[union-attr, assignment]
-            self._temperature[row] = sampling.temperature
-            self._top_p[row] = sampling.top_p
-            self._top_k[row] = sampling.top_k
-            self._top_logprobs[row] = sampling.top_logprobs
-        tokens = np.ascontiguousarray(call.tokens[piece.start : piece.stop], np.int64)[None]  # type: ignore[union-attr]
-        length = int(self._length[row]) + tokens.shape[1]
+    def _prefill(self, work: Work) -> Progress:
+        call = _call(work)
+        row = self._first + len(self._works)
+        progress = Progress()
+        if self._prompt is not work:
+            self._rows.begin(row, call, reuse=self._reuse)
+            self._prompt = work
+            progress.reused_tokens = int(self._rows.length[row])
+        start, size = int(self._rows.length[row]), len(call.prompt)
+        stop = start + _part(size - start, self._chunk)
+        progress.prompt_tokens = stop - start
         try:
-            logits = self._run(self._row(row), tokens, np.array([length - 1], np.int32))
+            logits = self._run(
+                self._row(row), self._rows.tokens[row : row + 1, start:stop], np.array([stop - 1], np.int32)
+            )
         except Exception as error:  # whatever the runtime raises fails this sequence alone
-            return error
-        self._length[row] = length
-        if piece.stop < call.size:
-            return None
-        self._rows.append(work.owner)
+            return self._prompt_failed(work, row, error, progress)
+        self._rows.length[row] = stop
+        if stop - start > 1:
+            self._rows.shareable[row] = stop
+        if stop == size:
+            self._prompt = None
+            self._works.append(work)
+            self._members_changed()
+            progress.prompt_done = True
+            self._choose(self._rows.choice(slice(row, row + 1)), logits, row, {}, progress)
+        return progress
+
+    def _prompt_failed(self, work: Work, row: int, error: Exception, progress: Progress) -> Progress:
         self._prompt = None
-        return self._choose(logits, slice(row, row + 1), np.array([call.uniform]))[0]  # type: ignore[union-attr]
+        self._rows.shareable[row] = 0  # nobody may take over what was half computed
+        progress.ended.append((work, error))
+        return progress
 
-    def _step(self, batch: Batch, pieces: list[Piece]) -> list[Token | Exception | None]:
-        n = len(pieces)
-        uniform = np.zeros(1 + n)
-        for row, piece in enumerate(pieces, start=1):
-            call = piece.work.call
-            self._ids[row, 0] = call.tokens[0]  # type: ignore[union-attr]
-            uniform[row] = call.uniform  # type: ignore[union-attr]
-        self._seqlens[1 : n + 1] = self._length[1 : n + 1]
-        answers: list[Token | Exception]
+    def _step(self, progress: Progress) -> None:
+        held = self._rows
+        low, n = self._first, len(self._works)
+        rows = slice(low, low + n)
+        length = held.length[rows]
+        self._ids[rows, 0] = held.tokens[held.numbers[rows], length]
+        self._seqlens[rows] = length
+        progress.steps += 1
+        failed: dict[int, Exception] = {}
         try:
-            answers = self._choose(self._logits_of(n), slice(1, n + 1), uniform[1:])
+            logits = self._logits_of(n)
         except Exception as error:  # a step can be repeated: each row writes the same place again
-            answers = [self._alone(row, uniform[row : row + 1]) for row in range(1, n + 1)] if n > 1 else [error]
-        self._length[1 : n + 1] += 1
-        by_owner = {id(p.work.owner): a for p, a in zip(pieces, answers, strict=True)}
-        return [by_owner[id(p.work.owner)] for p in batch.pieces]
+            logits, failed = self._step_alone(error)
+        held.length[rows] += 1
+        self._choose(self._choice, logits, low, failed, progress)
 
-    def _alone(self, row: int, uniform: np.ndarray) -> Token | Exception:
-        """Repeat a row's step in copies of its memory and of row 0's, out of reach of whichever row failed."""
-        try:
-            pair = {name: cache[[0, row]] for name, cache in self._caches.items()}
-            ids, seqlens = self._ids[[0, row]], self._seqlens[[0, row]]
-            logits = self._run(pair, ids, seqlens)
-            for name, cache in self._caches.items():
-                cache[row] = pair[name][1]
-            return self._choose(logits[1:], slice(row, row + 1), uniform)[0]
-        except Exception as error:
-            return error
-
-    def _choose(self, logits: np.ndarray, rows: slice, uniform: np.ndarray) -> list[Token | Exception]:
-        """Choose every row's token. logits (B, V), uniform (B,)."""
-        sound = np.isfinite(logits).all(axis=-1)
-        if not sound.all():
-            logits = np.where(sound[:, None], logits, 0.0)
-        ids = choose(logits, self._temperature[rows], self._top_k[rows], self._top_p[rows], uniform)
-        log_prob = log_softmax(logits)
-        answers: list[Token | Exception] = []
-        for i, token in enumerate(ids.tolist()):
-            if not sound[i]:
-                answers.append(ModelFailed("the model returned logits that are not finite"))
+    def _step_alone(self, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
+        """Repeat a failed step row by row, in copies of a row's memory, out of reach of whichever row failed. Returns
+        logits (count, V) and what went wrong, by the work's place."""
+        logits, failed = np.zeros((len(self._works), self._logits.shape[1]), np.float32), {}
+        if len(self._works) == 1:
+            return logits, {0: error}
+        for i in range(len(self._works)):
+            row = self._first + i
+            pair = [0, row] if self._first else [row]
+            copies = {name: cache[pair] for name, cache in self._rows.caches.items()}
+            try:
+                logits[i] = self._run(copies, self._ids[pair], self._seqlens[pair])[-1]
+            except Exception as own:
+                failed[i] = own
                 continue
-            k = int(self._top_logprobs[rows.start + i])
-            top: tuple[tuple[int, float], ...] = ()
-            if k:
-                best = np.argsort(-log_prob[i], kind="stable")[:k]
-                top = tuple((int(t), float(log_prob[i, t])) for t in best)
-            answers.append(Token(token, float(log_prob[i, token]), top))
-        return answers
+            for name, cache in self._rows.caches.items():
+                cache[row] = copies[name][-1]
+        return logits, failed
+
+    def _choose(
+        self, choice: Choice, logits: np.ndarray, low: int, failed: dict[int, Exception], progress: Progress
+    ) -> None:
+        """Choose the next tokens of the rows from `low` on, and end those that are at their end. logits (B, V); `failed`
+        holds what went wrong, by the row's place in the batch."""
+        held = self._rows
+        if not np.isfinite(logits.sum()):
+            sound = np.isfinite(logits).all(axis=-1)
+            logits = np.where(sound[:, None], logits, 0.0)
+            broken = ModelFailed("the model returned logits that are not finite")
+            failed = dict.fromkeys(np.flatnonzero(~sound).tolist(), broken) | failed
+        rows = slice(low, low + len(logits))
+        numbers, places = held.numbers[rows], held.length[rows]
+        ids = choice(logits, held.uniform[numbers, places])
+        if self._giving:
+            given = held.given[numbers, places]
+            ids = np.where(given == NONE, ids, given)
+        held.tokens[numbers, places] = ids
+        progress.tokens += len(ids) - len(failed)
+        over = (places + 1 == held.stop_at[rows]) | (ids == held.end_token[rows])
+        for i, call, listen in self._listeners(low, len(ids)):
+            if i not in failed:
+                try:
+                    over[i] |= listen(_token(call, logits[i], int(ids[i])))
+                except Exception as error:
+                    failed[i] = error
+        if failed or over.any():
+            self._end(low, over, failed, progress)
+
+    def _listeners(self, low: int, count: int) -> list[tuple[int, SequenceCall, Listener]]:
+        """The calls of these rows that listen, and their places in the batch."""
+        first = low - self._first
+        return [(i - first, call, listen) for i, call, listen in self._listening if first <= i < first + count]
+
+    def _end(self, low: int, over: np.ndarray, failed: dict[int, Exception], progress: Progress) -> None:
+        """Let rows go with what they wrote, or with what went wrong."""
+        first = low - self._first
+        ended: list[tuple[Work, np.ndarray | Exception]] = []
+        for i in np.flatnonzero(over).tolist():
+            if i not in failed:
+                work, row = self._works[first + i], low + i
+                ids = self._rows.tokens[row, len(_call(work).prompt) : int(self._rows.length[row]) + 1]
+                ended.append((work, ids.copy()))
+        ended += [(self._works[first + i], error) for i, error in failed.items()]
+        for work, result in ended:
+            row = self._leave(work.owner)
+            if isinstance(result, Exception):
+                self._rows.shareable[row] = 0  # nobody may take over what may be broken
+        progress.ended += ended
+
+    def _members_changed(self) -> None:
+        calls = [_call(work) for work in self._works]
+        self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
+        self._choice = self._rows.choice(slice(self._first, self._first + len(calls)))
+        self._giving = any(call.given is not None for call in calls)
 
     def _logits_of(self, count: int) -> np.ndarray:
-        """One token for rows 1 to count, with memory that was bound once. Returns logits (count, V)."""
-        first = min(1, count - 1)  # row 0 joins a lonely row
-        binding = self._steps.get(count)
+        """One token for each live row, with memory that was bound once. Returns logits (count, V)."""
+        low = 0 if count == 1 else self._first  # row 0 joins a lonely row
+        rows = slice(low, self._first + count)
+        key = (self._stepping is self._session, count)
+        binding = self._steps.get(key)
         if binding is None:
-            rows = slice(first, count + 1)
-            binding = self._steps[count] = self._bind({name: cache[rows] for name, cache in self._caches.items()})
+            caches = {name: cache[rows] for name, cache in self._rows.caches.items()}
+            binding = self._steps[key] = self._bind(self._stepping, caches)
             for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
                 binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
             binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
-        self._total[...] = self._seqlens[1 : count + 1].max() + 1
-        self._session.run_with_iobinding(binding)
-        return binding.get_outputs()[0].numpy()[1 - first :]
+            binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._logits[rows]))
+        self._total[...] = self._seqlens[rows].max() + 1
+        self._stepping.run_with_iobinding(binding)
+        return self._logits[self._first : self._first + count]
 
     def _run(self, caches: dict[str, np.ndarray], ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
         """Tokens (B, T) on top of these caches' rows. Returns logits (B, V)."""
-        binding = self._bind(caches)
-        # Named, so that it lives until the run: the binding does not keep it.
-        total = np.array(seqlens.max() + 1, np.int32)
+        binding = self._bind(self._session, caches)
+        # Named, so that they live until the run: the binding does not keep them.
+        ids, total = np.ascontiguousarray(ids), np.array(seqlens.max() + 1, np.int32)
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("seqlens_k", seqlens)
         binding.bind_cpu_input("total_sequence_length", total)
+        binding.bind_output(self._logits_name, "cpu")
         self._session.run_with_iobinding(binding)
-        return binding.get_outputs()[0].numpy()
+        return binding.get_outputs()[-1].numpy()
 
-    def _bind(self, caches: dict[str, np.ndarray]) -> ort.IOBinding:
-        binding = self._session.io_binding()
-        binding.bind_output(self._logits, "cpu")
+    def _bind(self, session: ort.InferenceSession, caches: dict[str, np.ndarray]) -> ort.IOBinding:
+        binding = session.io_binding()
         for name, cache in caches.items():
             value = ort.OrtValue.ortvalue_from_numpy(cache)
             binding.bind_ortvalue_input(name, value)
             binding.bind_ortvalue_output(name.replace("past_key_values.", "present.", 1), value)
         return binding
 
-    def _leave(self, owner: Any) -> None:
-        """Free a slot: the last stepping row fills the gap, and the prompt's row closes up behind."""
-        if self._prompt is owner:
+    def _leave(self, owner: Any) -> int:
+        """Free a row: the last stepping row changes places with it, and a prompt's row closes up behind. Returns the row
+        that is free now."""
+        last = self._first + len(self._works) - 1
+        if self._prompt is not None and self._prompt.owner is owner:
             self._prompt = None
-            return
-        row = next((i for i, o in enumerate(self._rows, start=1) if o is owner), None)
+            return last + 1
+        row = next((i for i, work in enumerate(self._works, start=self._first) if work.owner is owner), None)
         if row is None:
-            return
-        last = len(self._rows)
+            return last + 1
         if row != last:
-            self._move(last, row)
-            self._rows[row - 1] = self._rows[last - 1]
-        self._rows.pop()
+            self._rows.swap(last, row)
+            self._works[row - self._first] = self._works[-1]
+        self._works.pop()
+        self._members_changed()
         if self._prompt is not None:
-            self._move(last + 1, last)
+            self._rows.swap(last + 1, last)
+            return last + 1
+        return last
 
-    def _move(self, source: int, target: int) -> None:
-        length = self._length[source]
-        for cache in self._caches.values():
-            cache[target, :, :length] = cache[source, :, :length]
-        for state in (self._length, self._temperature, self._top_p, self._top_k, self._top_logprobs):
-            state[target] = state[source]
+
+def _part(left: int, chunk: int) -> int:
+    """How many of the prompt's tokens that are left to compute at once. One token alone, and one behind a multiple of
+    16, take another path through the kernels and differ in the last bits: none is left alone, and no part ends so."""
+    part = min(left, chunk)
+    return part - 2 if part > 2 and (left - part == 1 or part % 16 == 1) else part
+
+
+def _call(work: Work) -> SequenceCall:
+    assert isinstance(work.call, SequenceCall), "the engine sends us nothing else"
+    return work.call
+
+
+def _token(call: SequenceCall, logits: np.ndarray, chosen: int) -> Token:
+    """A token with the log-probabilities that were asked for. logits (V,)."""
+    wanted = call.sampling.logprobs
+    if wanted is None:
+        return Token(chosen, math.nan)
+    log_prob = log_softmax(logits[None])[0]
+    best = np.argsort(-log_prob, kind="stable")[:wanted]
+    own = float(log_prob[chosen]) if chosen < len(log_prob) else -math.inf  # given, and nothing that it would choose
+    return Token(chosen, own, tuple((int(t), float(log_prob[t])) for t in best))

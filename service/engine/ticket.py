@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from service.engine.batch import Batch, Lane
 from service.engine.job import Job
 from service.engine.rows import RowRunner
-from service.engine.scheduler import Batch, Lane
-from service.engine.sequences import SequenceRunner
+from service.engine.sequences import Progress, SequenceRunner
 
 
 class Model(Protocol):
@@ -26,13 +26,15 @@ class Observer(Protocol):
 
     def waited(self, model: Any, seconds: float) -> None: ...
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None: ...
+    def sequences(self, model: Any, batch: Batch, progress: Progress, seconds: float) -> None: ...
+    def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None: ...
 
 
 class Ticket:
     """One job under way. `on_done(ticket)` is called once, on a worker's thread, when `result` or `error` is set; it is
     not called for a ticket that was cancelled.
 
-    `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
+    `since` is when it began to wait for a batch, None while it does not. `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
     last of them.
     """
 
@@ -48,6 +50,8 @@ class Ticket:
         "priority",
         "result",
         "since",
+        "submitted",
+        "trace",
         "work",
     )
 
@@ -59,6 +63,7 @@ class Ticket:
         priority: int,
         on_done: Callable[["Ticket"], None],
         group: Any = None,
+        trace: dict[str, str] | None = None,
     ) -> None:
         self.model = model
         self.job = job
@@ -66,9 +71,11 @@ class Ticket:
         self.priority = priority
         self.on_done = on_done
         self.group = group
+        self.trace = trace
         self.lane: Lane | None = None
         self.result: Any = None
         self.error: Exception | None = None
         self.cancelled = False
         self.holders = 0
-        self.since = time.monotonic()
+        self.submitted = time.monotonic()
+        self.since: float | None = self.submitted

@@ -14,36 +14,37 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def choose(
-    logits: np.ndarray,
-    temperature: np.ndarray,
-    top_k: np.ndarray,
-    top_p: np.ndarray,
-    uniform: np.ndarray,
-) -> np.ndarray:
-    """Choose a token for each row.
+class Choice:
+    """How the rows of a batch choose: temperature, top_p (B,) float64, top_k (B,) int64, 0 for all.
 
-    logits (B, V) float; temperature, top_p, uniform (B,) float64; top_k (B,) int64, 0 for all. Returns ids (B,) int64.
-    Temperature 0 takes the likeliest token, the first one of several.
+    Made once for rows that take many steps together, because a step has little time. Temperature 0 takes the likeliest
+    token, the first one of several.
     """
-    greedy = logits.argmax(axis=-1)
-    if not (temperature > 0).any():
-        return greedy
-    scaled = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)  # (B, V)
-    with np.errstate(over="ignore"):  # the smallest temperatures leave nothing but the likeliest
-        scaled /= np.where(temperature > 0, temperature, 1.0)[:, None]
-    weights = np.exp(scaled)
-    vocabulary = logits.shape[-1]
-    limited = (temperature > 0) & (((top_k > 0) & (top_k < vocabulary)) | (top_p < 1))
-    if limited.any():
-        rows = np.flatnonzero(limited)
-        weights[rows] = _keep_likeliest(weights[rows], top_k[rows], top_p[rows])
-    cumulative = weights.cumsum(axis=-1)
-    target = uniform[:, None] * cumulative[:, -1:]
-    chosen = (cumulative <= target).sum(axis=-1)
-    # Rounding may leave the target at the very end: the last token that can be chosen.
-    last = vocabulary - 1 - (weights[:, ::-1] > 0).argmax(axis=-1)
-    return np.where(temperature > 0, np.minimum(chosen, last), greedy)
+
+    def __init__(self, temperature: np.ndarray, top_k: np.ndarray, top_p: np.ndarray) -> None:
+        sampled = temperature > 0
+        self._greedy = None if sampled.all() else ~sampled
+        self._sampled = bool(sampled.any())
+        # Bounded, so that products with differences of float32 numbers are finite.
+        self._inverse = 1 / np.where(sampled, np.maximum(temperature, 1e-260), 1.0)[:, None]
+        self._limited = np.flatnonzero(sampled & ((top_k > 0) | (top_p < 1)))
+        self._top_k, self._top_p = top_k[self._limited], top_p[self._limited]
+
+    def __call__(self, logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Choose a token for each row: logits (B, V) float, uniform (B,) float64 -> ids (B,) int64."""
+        if not self._sampled:
+            return logits.argmax(axis=-1)
+        weights = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)  # (B, V)
+        weights *= self._inverse
+        np.exp(weights, out=weights)
+        if len(self._limited):
+            weights[self._limited] = _keep_likeliest(weights[self._limited], self._top_k, self._top_p)
+        cumulative = weights.cumsum(axis=-1)
+        total = cumulative[:, -1]
+        # Rounding must not carry the target to the very end, behind the last token that can be chosen.
+        target = np.minimum(uniform * total, np.nextafter(total, 0.0))
+        chosen = (cumulative <= target[:, None]).sum(axis=-1)
+        return chosen if self._greedy is None else np.where(self._greedy, logits.argmax(axis=-1), chosen)
 
 
 def _keep_likeliest(weights: np.ndarray, top_k: np.ndarray, top_p: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Complete: text that goes on where a prompt ends."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from contract import Capability
-from service.engine.job import Job, RowCall, Sampling, Token, TokenCall
+from service.engine.job import Job, RowCall, Sampling, SequenceCall, Token
 from service.errors import Invalid
 from service.model import LoadedModel
 from service.samplers import noise
@@ -70,14 +71,8 @@ def tokenize_prompt(model: LoadedModel, prompt: str) -> np.ndarray:
     return ids
 
 
-def complete(
-    model: LoadedModel,
-    request: Request,
-    emit: Callable[[Piece], None] | None = None,
-    on_token: Callable[[], None] = lambda: None,
-) -> Job:
-    """Generate a completion. Returns a Completion; `emit` is given its parts as soon as they are certain, `on_token`
-    is called for each token.
+def complete(model: LoadedModel, request: Request, emit: Callable[[Piece], None] | None = None) -> Job:
+    """Generate a completion. Returns a Completion; `emit` is given its parts as soon as they are certain.
 
     When the context is full the sequence starts over with the later half of what it has, so a completion can be longer
     than the context.
@@ -87,34 +82,32 @@ def complete(
     assert model.tokenizer is not None, "the contract asks for it"
     uniform = noise.uniform(request.seed, request.index, max(1, request.max_tokens))
     history = [text.start_token, *request.prompt.tolist()]
-    writer = _Writer(model.tokenizer, request, emit)
+    writer = _Writer(model.tokenizer, text.end_token, request, emit)
     if request.echo:
         scored: list[Token | None] = [None] * len(request.prompt)
         if request.logprobs and len(request.prompt):
             scored = yield from _prompt_log_probs(model, history)
         writer.echo(scored)
-    call = TokenCall(np.array(history, np.int64), uniform[0], request.sampling)
-    reason, fed = "length", len(history)
-    for step in range(request.max_tokens):
-        token: Token = yield call
-        on_token()
-        history.append(token.id)
-        if token.id == text.end_token:
-            reason = "stop"
-            break
-        if writer.add(token):
-            reason = "stop"
-            break
-        if step + 1 == request.max_tokens:
-            break
-        if fed == text.context:
-            kept = history[-max(1, text.context // 2) :]
-            call = TokenCall(np.array(kept, np.int64), uniform[step + 1], request.sampling)
-            fed = len(kept)
-        else:
-            call = TokenCall(np.array([token.id], np.int64), uniform[step + 1])
-            fed += 1
-    return writer.close(reason)
+    # Without a listener the engine writes the whole text without a word of ours.
+    listen = writer.add if emit or request.stop or request.logprobs else None
+    prompt, written = np.array(history, np.int64), 0
+    while written < request.max_tokens:
+        room = text.context + 1 - len(prompt)
+        ids: np.ndarray = yield SequenceCall(
+            prompt,
+            uniform[written : min(request.max_tokens, written + room)],
+            request.sampling,
+            end_token=text.end_token,
+            listen=listen,
+            resumes=written > 0,
+        )
+        for token in ids.tolist() if listen is None else ():
+            writer.add(Token(token, math.nan))
+        if writer.stopped:
+            return writer.close("stop")
+        written += len(ids)
+        prompt = np.concatenate([prompt, ids])[-max(1, text.context // 2) :]
+    return writer.close("length")
 
 
 def _prompt_log_probs(model: LoadedModel, sequence: list[int]) -> Job:
@@ -129,8 +122,12 @@ def _prompt_log_probs(model: LoadedModel, sequence: list[int]) -> Job:
 class _Writer:
     """Turns tokens into text, holding back what may still become a stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, request: Request, emit: Callable[[Piece], None] | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, end_token: int | None, request: Request, emit: Callable[[Piece], None] | None
+    ) -> None:
+        self.stopped = False
         self._tokenizer = tokenizer
+        self._end_token = end_token
         self._request = request
         self._emit = emit
         self._decode = DecodeStream(skip_special_tokens=True)
@@ -149,7 +146,13 @@ class _Writer:
         self._send(len(self._text))
 
     def add(self, token: Token) -> bool:
-        """Take a token in. Returns whether a stop string is complete."""
+        """Take a token in. Returns whether it is the last: the end token, or the end of a stop string."""
+        self.stopped = self._take(token)
+        return self.stopped
+
+    def _take(self, token: Token) -> bool:
+        if token.id == self._end_token:
+            return True
         self._generated += 1
         part = self._decode.step(self._tokenizer, token.id) or ""
         self._text += part

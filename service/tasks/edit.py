@@ -44,18 +44,29 @@ def edit(model: LoadedModel, image: np.ndarray, hole: np.ndarray, ask: Ask) -> J
     _check_label(model, capability, ask)
     check_hole(image, hole)
     check_range(image, model.manifest.data, "image")
-    if capability is Capability.NEXT_TOKEN:
-        temperature = model.manifest.sampling.temperature if ask.temperature is None else ask.temperature
-        jobs = pixels.complete(model, image, hole, ask.n, ask.seed, 1.0 if temperature is None else temperature)
-    elif capability is Capability.DENOISE_STEP:
+    chosen = way(model, ask)
+    if isinstance(chosen, float):
+        jobs = pixels.complete(model, image, hole, ask.n, ask.seed, chosen)
+    elif chosen is not None:
         _check_sides(model, image)
-        course = diffuse.plan(model, ask.steps, ask.sampler, ask.guidance, with_class=ask.label is not None)
-        jobs = [(_diffuse(model, image, hole, ask, course), course.work(ask.n, jumps=True))]
+        jobs = [(_diffuse(model, image, hole, ask, chosen), chosen.work(ask.n, jumps=True))]
     else:
         if ask.n > 1:
             raise Invalid(f"n: model {model.id} fills a hole in one way only: leave n out, found {ask.n}", field="n")
         jobs = [(_reconstruct(model, image, hole), 1.0)]
     return [(_kept(model, job, image, hole), work) for job, work in jobs]
+
+
+def way(model: LoadedModel, ask: Ask) -> diffuse.Course | float | None:
+    """How the model fills a hole, its own defaults standing for what the request leaves out: on a sampler's walk, value
+    by value at a temperature, or, None, in the one way that it has. Raises Invalid."""
+    capability = model.serving("edit")
+    if capability is Capability.DENOISE_STEP:
+        return diffuse.plan(model, ask.steps, ask.sampler, ask.guidance, with_class=ask.label is not None)
+    if capability is Capability.NEXT_TOKEN:
+        own = model.manifest.sampling.temperature
+        return float((1.0 if own is None else own) if ask.temperature is None else ask.temperature)
+    return None
 
 
 def check_hole(image: np.ndarray, hole: np.ndarray) -> None:

@@ -60,6 +60,12 @@ class Drawing:
     course: diffuse.Course | None = None
     temperature: float = 1.0
 
+    @property
+    def takes_seed(self) -> bool:
+        """Whether the images depend on `seed`."""
+        only_latents = self.noise is not None and self.course is None
+        return not self.seeds and not only_latents and self.temperature > 0
+
     def unit_noise(self, shape: tuple[int, ...], step: int = 0) -> np.ndarray:
         """The noise of a step: that of step 0 is the latents. Returns (n, *shape) float32."""
         if step == 0 and self.noise is not None:

@@ -9,7 +9,7 @@ completion does, so what bounds the completions of a request bounds n.
 
 import numpy as np
 
-from service.engine.job import Job, Sampling, Token, TokenCall
+from service.engine.job import Job, Sampling, SequenceCall
 from service.errors import Invalid
 from service.model import LoadedModel
 from service.samplers import noise
@@ -52,16 +52,14 @@ def _fill(model: LoadedModel, image: np.ndarray, holes: np.ndarray, uniform: np.
         return filled.reshape(image.shape)
     top = pixels.levels - 1
     tokens = np.rint(filled.clip(0.0, 1.0) * top).astype(np.int64)
-    first, last = int(places[0]), int(places[-1])
-    prompt = np.concatenate([[pixels.start_token], tokens[:first]])
-    call = TokenCall(prompt, float(uniform[first]), Sampling(temperature))
-    for place in range(first, last + 1):
-        token: Token = yield call
-        if holes[place]:
-            tokens[place] = token.id
-            filled[place] = token.id / top
-        if place < last:
-            call = TokenCall(tokens[place : place + 1], float(uniform[place + 1]))
+    drawn = slice(int(places[0]), int(places[-1]) + 1)
+    tokens[drawn] = yield SequenceCall(
+        np.concatenate([[pixels.start_token], tokens[: drawn.start]]),
+        uniform[drawn],
+        Sampling(temperature),
+        given=np.where(holes[drawn], -1, tokens[drawn]),
+    )
+    filled[holes] = tokens[holes] / top
     return filled.reshape(image.shape)
 
 

@@ -13,7 +13,8 @@ def encode(model: LoadedModel, text: str, field: str) -> np.ndarray:
     """Token ids (T,) int64. Raises Invalid, naming the first character that the model has never seen."""
     assert model.manifest.text is not None, "the contract asks for it"
     assert model.tokenizer is not None, "the contract asks for it"
-    encoding = model.tokenizer.encode(text, add_special_tokens=False)
+    # As a batch, because only then other threads may run meanwhile.
+    (encoding,) = model.tokenizer.encode_batch([text], add_special_tokens=False)
     ids = np.array(encoding.ids, np.int64)
     strange = ids >= model.manifest.text.vocabulary
     if model.unknown_token is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.catalog import Catalog, Entry
+from service.catalog import Catalog
+from service.entry import Entry
 from service.errors import Invalid, NotFound, NotReady
 from service.loading import load_model
 from service.model import TASKS
@@ -64,7 +65,7 @@ class TestStart:
         catalog = catalog_of(store)
         assert not catalog.ready()
         with pytest.raises(NotFound):
-            catalog.get(GENERATOR)
+            catalog.find(GENERATOR)
 
     @pytest.mark.parametrize("default", sorted({getattr(Settings(), f"default_{task}") for task in TASKS}))
     def test_ready_needs_every_default_that_the_store_has(self, store: Path, default: str) -> None:
@@ -138,7 +139,7 @@ class TestLoading:
         try:
             eventually(lambda: len(catalog.entries()) == len(TOYS))
             with pytest.raises(NotReady, match="is being loaded: try again") as caught:
-                catalog.get(WRITER, "complete")
+                catalog.find(WRITER, "complete")
             assert caught.value.retry_after is not None
             assert not catalog.ready()
             slow.set()
@@ -152,18 +153,18 @@ class TestLoading:
 
         def load(directory: Path, *rest):
             if directory.parent.name == GENERATOR and catalog.entries():
-                seen.append(catalog.get(GENERATOR).key if before else "")
+                seen.append(catalog.find(GENERATOR).model.key if before else "")
             return load_model(directory, *rest)
 
         before = None
         catalog = catalog_of(store, load=load)
         catalog.refresh(settled=True)
-        before = catalog.get(GENERATOR)
+        before = catalog.find(GENERATOR).model
         seen.clear()
         directories.write_generator(store, seed=5)
         look_twice(catalog)
         assert seen == [before.key]
-        assert catalog.get(GENERATOR).key != before.key
+        assert catalog.find(GENERATOR).model.key != before.key
 
 
 class TestRefusal:
@@ -182,9 +183,9 @@ class TestRefusal:
             assert part in broken.problem
         assert catalog.ready()
         assert [e.name for e in catalog.current()] == sorted(TOYS)
-        assert catalog.get(name).version == "1"
+        assert catalog.find(name).model.version == "1"
         with pytest.raises(NotReady, match="was refused"):
-            catalog.get(f"{name}@7")
+            catalog.find(f"{name}@7")
 
     def test_a_loader_s_surprise_is_one_model_s_alone(self, store: Path) -> None:
         def load(directory: Path, *rest):
@@ -203,9 +204,9 @@ class TestChanges:
         directories.write_generator(store, "newcomer")
         catalog.refresh()
         with pytest.raises(NotFound):
-            catalog.get("newcomer")
+            catalog.find("newcomer")
         catalog.refresh()
-        assert catalog.get("newcomer", "generate").id == "newcomer"
+        assert catalog.find("newcomer", "generate").model.id == "newcomer"
 
     def test_a_slow_copy_is_not_read_half_way(self, store: Path, catalog: Catalog, tmp_path: Path) -> None:
         source = directories.write_writer(tmp_path / "elsewhere", "newcomer")
@@ -227,19 +228,19 @@ class TestChanges:
         assert {e.name: e.model for e in catalog.entries()} == before
 
     def test_new_content_takes_over(self, store: Path, catalog: Catalog) -> None:
-        before = catalog.get(GENERATOR)
+        before = catalog.find(GENERATOR).model
         directories.write_generator(store, seed=5)
         look_twice(catalog)
-        after = catalog.get(GENERATOR)
+        after = catalog.find(GENERATOR).model
         assert after.key != before.key
         assert after.manifest.capabilities != before.manifest.capabilities
 
     @pytest.mark.parametrize("case", SPOILED)
     def test_bad_content_leaves_the_former_serving_and_says_so(self, store: Path, catalog: Catalog, case: str) -> None:
-        before = catalog.get(GENERATOR)
+        before = catalog.find(GENERATOR).model
         BROKEN[case].spoil(store / GENERATOR / "1")
         look_twice(catalog)
-        assert catalog.get(GENERATOR) is before
+        assert catalog.find(GENERATOR).model is before
         entry = entry_of(catalog, GENERATOR)
         assert entry.state == "refused"
         assert entry.problem
@@ -255,10 +256,10 @@ class TestChanges:
 
         catalog = catalog_of(store, load=load)
         catalog.refresh(settled=True)
-        before, broken = catalog.get(GENERATOR), True
+        before, broken = catalog.find(GENERATOR).model, True
         directories.write_generator(store, seed=5)
         look_twice(catalog)
-        assert catalog.get(GENERATOR) is before
+        assert catalog.find(GENERATOR).model is before
         assert "RecursionError" in str(entry_of(catalog, GENERATOR).problem)
 
     def test_a_repaired_model_serves(self, store: Path, catalog: Catalog) -> None:
@@ -269,7 +270,7 @@ class TestChanges:
         assert (entry_of(catalog, GENERATOR).state, entry_of(catalog, GENERATOR).problem) == ("ready", None)
 
     def test_a_change_that_keeps_size_and_time_is_seen(self, store: Path, catalog: Catalog) -> None:
-        before = catalog.get(GENERATOR)
+        before = catalog.find(GENERATOR).model
         path = store / GENERATOR / "1" / "manifest.json"
         stat = path.stat()
         other = path.with_suffix(".new")
@@ -277,22 +278,22 @@ class TestChanges:
         os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         other.replace(path)
         look_twice(catalog)
-        assert catalog.get(GENERATOR) is not before
+        assert catalog.find(GENERATOR).model is not before
 
     def test_a_removed_model_is_gone(self, store: Path, catalog: Catalog) -> None:
         shutil.rmtree(store / TABLE)
         look_twice(catalog)
         with pytest.raises(NotFound, match=TABLE):
-            catalog.get(TABLE)
+            catalog.find(TABLE)
         assert TABLE not in {e.name for e in catalog.entries()}
 
     def test_a_model_that_is_replaced_by_renaming_is_never_gone(self, store: Path, catalog: Catalog) -> None:
         (store / TABLE).rename(store / ".old")
         catalog.refresh()
-        assert catalog.get(TABLE)
+        assert catalog.find(TABLE).model
         (store / ".old").rename(store / TABLE)
         look_twice(catalog)
-        assert catalog.get(TABLE)
+        assert catalog.find(TABLE).model
 
     def test_every_change_is_told(self, store: Path) -> None:
         told: list[tuple[str, str, bool]] = []
@@ -315,28 +316,28 @@ class TestNames:
         for version in ("1.9", "1.10", "1.10.2"):
             directories.write_generator(store, version=version)
         look_twice(catalog)
-        assert catalog.get(GENERATOR).version == "1.10.2"
-        assert catalog.get(f"{GENERATOR}@1.9").version == "1.9"
+        assert catalog.find(GENERATOR).model.version == "1.10.2"
+        assert catalog.find(f"{GENERATOR}@1.9").model.version == "1.9"
         shutil.rmtree(store / GENERATOR / "1.10.2")
         look_twice(catalog)
-        assert catalog.get(GENERATOR).version == "1.10"
+        assert catalog.find(GENERATOR).model.version == "1.10"
         assert [e.version for e in catalog.entries() if e.name == GENERATOR] == ["1", "1.9", "1.10"]
         assert [e.version for e in catalog.current() if e.name == GENERATOR] == ["1.10"]
 
     @pytest.mark.parametrize("name", ["nobody", "", "@", f"{GENERATOR}@9", f"{GENERATOR}@1@1", GENERATOR.upper()])
     def test_an_unknown_name_is_told_what_there_is(self, catalog: Catalog, name: str) -> None:
         with pytest.raises(NotFound) as caught:
-            catalog.get(name)
+            catalog.find(name)
         assert caught.value.field == "model"
         assert GENERATOR in caught.value.detail
 
     def test_an_at_without_a_version_means_the_name(self, catalog: Catalog) -> None:
-        assert catalog.get(f"{GENERATOR}@1").id == GENERATOR
+        assert catalog.find(f"{GENERATOR}@1").model.id == GENERATOR
 
     @pytest.mark.parametrize("task", ["generate", "denoise", "complete"])
     def test_a_task_that_a_model_cannot_do_names_those_that_can(self, catalog: Catalog, task: str) -> None:
         with pytest.raises(Invalid, match=f"cannot {task}; models that can: .*{catalog.default(task)}"):
-            catalog.get(TABLE, task)
+            catalog.find(TABLE, task)
 
 
 class TestDefaults:
@@ -362,7 +363,7 @@ class TestDefaults:
         catalog = catalog_of(store)
         catalog.refresh(settled=True)
         with pytest.raises(NotReady, match="was refused"):
-            catalog.get(catalog.default("generate"), "generate")
+            catalog.find(catalog.default("generate"), "generate")
 
     def test_those_of_a_kind_of_data(self, catalog: Catalog) -> None:
         assert catalog.default("score", "text") == WRITER

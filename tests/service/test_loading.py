@@ -9,11 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from contract import Capability
+from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import RowCall
 from service.engine.rows import BUCKETS, RowRunner
-from service.engine.scheduler import Batch, Lane, Piece, Work
 from service.engine.sequences import SequenceRunner
-from service.loading import ModelRefused, find_device, load_model
+from service.loading import load_model
+from service.sessions import ModelRefused, find_device
 from service.settings import Settings
 from tests.toys import directories
 from tests.toys.broken import BROKEN, edit_graph, edit_manifest, rehash

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from service.engine.share import Share
 from service.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 
@@ -47,6 +48,8 @@ def test_those_of_the_training_side_are_let_be(monkeypatch: pytest.MonkeyPatch, 
         ("MAX_BODY_BYTES", "0"),
         ("TEXT_SLOTS", "0"),
         ("REQUEST_TIMEOUT_SECONDS", "nan"),
+        ("MEMORY_MB", "-1"),
+        ("RESULT_CACHE_MB", "lots"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -58,3 +61,25 @@ def test_values_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, 
 def test_they_cannot_be_changed_later() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().workers = 3  # type: ignore[misc]
+
+
+def test_models_have_settings_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMOSTRA_PER_MODEL", '{"mnist-gan": {"weight": 2, "queue_seconds": 5}, "mine": {}}')
+    shares = load_settings().shares
+    assert shares == {"mnist-gan": Share(2.0, 5.0, None), "mine": Share()}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ('{"mine": {"wieght": 2}}', "wieght"),
+        ('{"mine": {"weight": 0}}', "weight"),
+        ('{"mine": {"queue_requests": 0}}', "queue_requests"),
+        ('{"mine": {"queue_seconds": -1}}', "queue_seconds"),
+        ('{"mine": 2}', "mine"),
+    ],
+)
+def test_what_a_model_has_no_setting_for_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, says: str) -> None:
+    monkeypatch.setenv("AMOSTRA_PER_MODEL", value)
+    with pytest.raises(ValidationError, match=says):
+        load_settings()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from contract import Capability, TensorSpec
+from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import Arrays, RowCall
 from service.engine.rows import RowRunner
-from service.engine.scheduler import Batch, Lane, Piece, Work
 from service.loading import load_model
 from service.model import LoadedModel
 from service.settings import Settings

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from service.engine.batch import Batch
 from service.engine.job import Job
 from service.engine.loop import Engine
-from service.engine.scheduler import Batch
+from service.engine.sequences import Progress
 from service.engine.ticket import Ticket
 from service.loading import load_model
 from service.model import LoadedModel
@@ -82,7 +83,13 @@ class _Count:
         """How long a job waited is nothing to us."""
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:
-        self.rows += sum(piece.stop - piece.start for piece in batch.pieces)
+        self.rows += batch.rows
+
+    def sequences(self, model: Any, batch: Batch, progress: Progress, seconds: float) -> None:
+        self.rows += progress.tokens
+
+    def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
+        """Nor how long one waited for its first token."""
 
 
 def run(loaded: LoadedModel, jobs: Iterable[tuple[Job, float]]) -> tuple[list[Any], int]:

@@ -18,10 +18,12 @@ import numpy as np
 import orjson
 from PIL import Image
 
-from service.api.app import create_app
+from service.api.app import Application
 from service.api.state import State
 from service.catalog import Catalog
 from service.engine.loop import Engine
+from service.engine.sequences import SequenceRunner
+from service.engine.width import Width
 from service.loading import load_model
 from service.metrics import Metrics
 from service.model import LoadedModel
@@ -85,14 +87,14 @@ class Api:
             self.settings.workers,
             max_rows=self.settings.max_batch_rows,
             max_elements=self.settings.max_batch_elements,
-            prefill_chunk=self.settings.prefill_chunk,
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
+            shares=self.settings.shares,
             observer=self.metrics,
         )
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.catalog.refresh(settled=True)
-        self.app = create_app(self.metrics)
+        self.app = Application(self.metrics)
         self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics)
         self.engine.start()
         self._runner = asyncio.Runner()
@@ -103,6 +105,9 @@ class Api:
         model = load_model(directory, settings, device)
         for runner in model.runners.values():
             runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]
+            runner._width = Width(runner._session, None)  # a second session would go round the gate
+            if isinstance(runner, SequenceRunner):
+                runner._stepping = runner._session
         return model
 
     def close(self) -> None:

@@ -123,7 +123,7 @@ def test_before_the_first_event_of_a_stream(api: Api) -> None:
 
     tokens = tokens_generated(api)
     api.converse(talk, "POST", *STREAM)
-    assert tokens_generated(api) == tokens
+    assert tokens_generated(api) - tokens <= 1, "what was being computed when it left is finished, and no more"
 
 
 @pytest.mark.parametrize(("path", "body"), [STREAM, *WHOLE.values()])
@@ -138,7 +138,7 @@ def test_before_the_answer_was_begun(api: Api, path: str, body: dict[str, Any]) 
 
     tokens = tokens_generated(api)
     api.converse(talk, "POST", path, body)
-    assert tokens_generated(api) == tokens
+    assert tokens_generated(api) - tokens <= 1, "what was being computed when it left is finished, and no more"
 
 
 @pytest.mark.parametrize("messages", [0, 1, 4], ids=["at the head", "at the first event", "in the middle"])

@@ -553,7 +553,7 @@ class TestModels:
         def run_with_iobinding(binding: Any) -> None:
             raise RuntimeError("secret: /srv/model.onnx")
 
-        model = api.catalog.get(GENERATOR)
+        model = api.catalog.find(GENERATOR).model
         for runner in model.runners.values():
             runner._session.run_with_iobinding = run_with_iobinding  # type: ignore[method-assign]
         detail = assert_envelope(api.post(GENERATE, json={}), 500, code="model_failed")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from contract.manifest import Density
-from tests.service.api.client import Api, b64, npy, png
+from tests.service.api.client import Api, b64, npy, png, read_npy
 from tests.toys import directories
 from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, TABLE, WRITER, normal_images
 from tests.toys.graphs import gaussian_log_prob
@@ -146,3 +146,27 @@ class TestText:
         echoed = api.post("/v1/completions", json={"prompt": text[:-1], "echo": True, "logprobs": 0, "max_tokens": 0})
         steps = echoed.json()["choices"][0]["logprobs"]["token_logprobs"]
         assert np.diff(scores, prepend=0)[:-1].tolist() == pytest.approx(steps, abs=1e-3)
+
+
+class TestColumns:
+    NPY = {"accept": "application/x-npy"}
+
+    def test_calibrated_models_answer_log_prob_and_p_value(self, api: Api) -> None:
+        ask = {"inputs": on_levels(3).tolist()}
+        answer = api.post(SCORE, json=ask, headers=self.NPY)
+        columns = read_npy(answer)
+        assert (columns.dtype, columns.shape) == (np.float64, (3, 2))
+        items = api.post(SCORE, json=ask).json()["data"]
+        assert columns.tolist() == [[item["log_prob"], item["p_value"]] for item in items]
+        assert answer.headers["x-amostra-model"] == DENSITY
+
+    def test_others_answer_log_prob_alone(self, api: Api) -> None:
+        ask = {"model": TABLE, "inputs": [[0.1, 0.2, 0.3]]}
+        columns = read_npy(api.post(SCORE, json=ask, headers=self.NPY))
+        assert columns.tolist() == [[api.post(SCORE, json=ask).json()["data"][0]["log_prob"]]]
+
+    def test_json_is_what_is_answered_unless_numbers_are_asked_for(self, api: Api) -> None:
+        for accept in ("*/*", "application/json", "application/x-npy;q=0.5, application/json"):
+            answer = api.post(SCORE, json={"input": "To be"}, headers={"accept": accept})
+            assert answer.headers["content-type"] == "application/json"
+        assert api.post(SCORE, json={"input": "To be"}, headers={"accept": "image/png"}).status_code == 406

@@ -117,3 +117,8 @@ def test_hostile_arrays_are_refused_by_name_and_without_memory(case: str) -> Non
 @pytest.mark.parametrize("shape", [(0,), (0, 8), (3, 0, 0)])
 def test_empty_arrays_stay_empty(shape: tuple[int, ...]) -> None:
     assert npy.decode(saved(np.zeros(shape, np.float32)), LIMIT).shape == shape
+
+
+def test_double_precision_is_kept_where_it_is_asked_for() -> None:
+    array = np.array([[1 / 3, -598.2]])
+    assert np.load(io.BytesIO(npy.encode(array, np.float64))).tolist() == array.tolist()

@@ -206,3 +206,11 @@ class TestMasks:
             picture.decode_mask(b"hello", LIMIT)
         with pytest.raises(TooLarge, match="mask"):
             picture.decode_mask(file(noisy(65, 64)), LIMIT)
+
+
+def test_what_is_small_is_known_before_it_is_unpacked() -> None:
+    assert picture.is_small(file(noisy(28, 28)))
+    assert not picture.is_small(file(noisy(120, 120))), "many bytes"
+    assert not picture.is_small(file(np.zeros((2000, 2000), np.uint8))), "few bytes, many pixels"
+    assert not picture.is_small(file(noisy(8, 8), "JPEG"))
+    assert not picture.is_small(b"\x89PNG")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from contract import Capability
+from service.engine.batch import Batch
 from service.engine.job import Job, RowCall
 from service.engine.loop import Engine
-from service.engine.scheduler import Batch
 from service.engine.ticket import Ticket
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from contract import Capability
-from service.engine.job import Job, RowCall, Sampling, TokenCall
+from service.engine.batch import BACKGROUND, Batch
+from service.engine.job import Job, RowCall, Sampling, SequenceCall, Token
 from service.engine.loop import Engine
-from service.engine.scheduler import BACKGROUND, Batch
-from service.engine.sequences import SequenceRunner
+from service.engine.sequences import Progress, SequenceRunner
 from service.engine.ticket import Ticket
 from service.errors import Invalid, ModelFailed, NotReady, Overloaded
 from service.model import LoadedModel
@@ -177,7 +177,7 @@ class TestFailures:
         self, engine: Engine, model: FakeModel, book: Book, models: dict[str, LoadedModel]
     ) -> None:
         class Broken(SequenceRunner):
-            def run(self, batch: Batch) -> list:
+            def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
                 raise AssertionError("a bug")
 
         runner = models[WRITER].runners[Capability.NEXT_TOKEN]
@@ -447,19 +447,21 @@ def text(model: LoadedModel, number: int, tokens: int) -> Job:
     if number % 3 == 0:
         feed = {"input_ids": prompt[None], "lengths": np.array([len(prompt)])}
         yield RowCall(Capability.LOG_DENSITY, feed)
-    ids = []
-    request = TokenCall(prompt, rng.random(), Sampling())
-    for _ in range(tokens):
-        token = yield request
-        ids.append((token.id, token.log_prob))
-        request = TokenCall(np.array([token.id]), rng.random())
-    return ids
+    said: list[tuple[int, float]] = []
+
+    def listen(token: Token) -> bool:
+        said.append((token.id, token.log_prob))
+        return False
+
+    ids = yield SequenceCall(prompt, rng.random(tokens), Sampling(logprobs=0), listen=listen)
+    assert ids.tolist() == [token for token, _ in said]
+    return said
 
 
 def test_cancelled_texts_do_not_change_the_others(models: dict[str, LoadedModel]) -> None:
     model = models[WRITER]
     chance, book = random.Random(0), Book()
-    with running(prefill_chunk=4) as engine:
+    with running() as engine:
         alone = []
         for number in range(40):
             engine.submit(model, text(model, number, 15), 20, book.done)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from service.engine.batch import Lane
 from service.engine.pace import Pace
-from service.engine.scheduler import Lane
 
 LANE = Lane("model", "shape", 64)
 
@@ -68,3 +68,33 @@ def test_rates_are_kept_for_few_shapes_only() -> None:
         pace.batch_ran(Lane("model", side, 64), rows=1, seconds=1.0)
     known = sum(pace.rows_within(Lane("model", side, 64), 1.5, most=64) == 1 for side in range(5000))
     assert 0 < known <= 1000
+
+
+class TestSizes:
+    def learn(self, seconds_per_row: dict[int, float], batches: int = 60) -> list[int]:
+        """The batch sizes that are run where as many rows wait as are allowed."""
+        pace, sizes = Pace(), []
+        for _ in range(batches):
+            rows = pace.rows_within(LANE, 1e9, most=64)
+            size = next(size for size in seconds_per_row if size >= rows)
+            pace.batch_ran(LANE, rows, rows * seconds_per_row[size])
+            sizes.append(rows)
+            pace.batch_ran(LANE, 1 + len(sizes) % 8, (1 + len(sizes) % 8) * seconds_per_row[8])  # quieter moments
+        return sizes
+
+    def test_batches_that_fit_into_no_cache_are_left(self) -> None:
+        sizes = self.learn({8: 1.2e-3, 16: 1.3e-3, 32: 2.5e-3, 64: 3e-3})
+        assert sizes[0] == 64
+        assert set(sizes[-30:]) == {16}
+
+    def test_where_larger_ones_are_no_slower_they_stay(self) -> None:
+        assert set(self.learn({8: 1e-3, 16: 0.9e-3, 32: 0.8e-3, 64: 0.85e-3})) == {64}
+
+    def test_what_was_slow_once_is_tried_again(self) -> None:
+        pace = Pace()
+        pace.batch_ran(LANE, 8, 8e-3)
+        pace.batch_ran(LANE, 64, 1.0)
+        assert pace.rows_within(LANE, 1e9, most=64) == 32
+        for _ in range(1000):
+            pace.batch_ran(LANE, 8, 8e-3)
+        assert pace.rows_within(LANE, 1e9, most=64) == 64

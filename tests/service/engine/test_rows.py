@@ -1,15 +1,17 @@
 """The runner of rows: padding, buckets, and answers that do not depend on the company a row keeps."""
 
 import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
 from contract import Capability
+from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import Arrays, RowCall
 from service.engine.rows import BUCKETS, RowRunner, bucket
-from service.engine.scheduler import Batch, Lane, Piece, Work
 from tests.toys import graphs
 
 LANE = Lane("model", "shape", 64)
@@ -173,3 +175,77 @@ def test_inputs_of_another_dtype_or_layout_are_taken(decoder: ort.InferenceSessi
     other = {"z": np.asfortranarray(feed["z"].astype(np.float64)), "label": feed["label"].astype(np.int32)}
     (answer,), _ = runner.run(batch_of(other))
     assert np.array_equal(answer["x"], expected["x"])
+
+
+class Told:
+    """A session that tells when it runs."""
+
+    def __init__(
+        self, session: ort.InferenceSession, name: str, book: list[str], off: float = 0.0, seconds: float = 0.0
+    ) -> None:
+        self._session, self._name, self._book, self._off, self._seconds = session, name, book, off, seconds
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def run_with_iobinding(self, binding: ort.IOBinding) -> None:
+        self._book.append(self._name)
+        time.sleep(self._seconds)
+        self._session.run_with_iobinding(binding)
+
+    def run(self, names: None, feed: Arrays) -> list[np.ndarray]:
+        return [output + np.float32(self._off) for output in self._session.run(names, feed)]
+
+
+class TestWide:
+    """A batch that is alone runs on a second session, once there is one that gives the same bits."""
+
+    def ran(
+        self,
+        denoiser: ort.InferenceSession,
+        *,
+        alone: bool,
+        off: float = 0.0,
+        broken: bool = False,
+        slow: str = "",
+    ) -> list[str]:
+        """Which session ran each of a row of batches."""
+        book: list[str] = []
+        seconds = {"narrow": 0.0, "wide": 0.0} | ({slow: 0.005} if slow else {})
+        asked = threading.Event()
+
+        def widen() -> Told:
+            asked.set()
+            if broken:
+                raise OSError("the file is gone")
+            return Told(denoiser, "wide", book, off, seconds["wide"])
+
+        narrow = Told(denoiser, "narrow", book, 0.0, seconds["narrow"])
+        runner = RowRunner(narrow, "cpu", widen=widen)  # type: ignore[arg-type]
+        batch = replace(batch_of(images(np.random.default_rng(0), 3)), alone=alone)
+        (first,), _ = runner.run(batch)
+        assert asked.wait(1) == alone
+        for thread in threading.enumerate():
+            if thread.name == "amostra-widen":
+                thread.join()
+        for _ in range(40):
+            (answer,), _ = runner.run(batch)
+            assert np.array_equal(answer["x_hat"], first["x_hat"])
+        return book
+
+    def test_is_tried_and_kept_where_it_is_faster(self, denoiser: ort.InferenceSession) -> None:
+        assert self.ran(denoiser, alone=True, slow="narrow")[-20:] == ["wide"] * 20
+
+    def test_is_left_where_it_is_slower(self, denoiser: ort.InferenceSession) -> None:
+        book = self.ran(denoiser, alone=True, slow="wide")
+        assert "wide" in book
+        assert book[-20:] == ["narrow"] * 20
+
+    def test_is_not_made_for_a_crowd(self, denoiser: ort.InferenceSession) -> None:
+        assert set(self.ran(denoiser, alone=False)) == {"narrow"}
+
+    def test_is_not_used_where_its_bits_differ(self, denoiser: ort.InferenceSession) -> None:
+        assert set(self.ran(denoiser, alone=True, off=1e-6)) == {"narrow"}
+
+    def test_is_done_without_where_it_cannot_be_made(self, denoiser: ort.InferenceSession) -> None:
+        assert set(self.ran(denoiser, alone=True, broken=True)) == {"narrow"}

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from contract import Capability
-from service.engine.job import RowCall, Sampling, TokenCall
-from service.engine.scheduler import BACKGROUND, INTERACTIVE, Batch, Lane, Scheduler, Work
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
+from service.engine.job import RowCall
+from service.engine.scheduler import Scheduler
 
 
 def lane(queue: str = "model", key: str = "shape", max_rows: int = 8) -> Lane:
@@ -147,6 +148,32 @@ class TestPriorities:
         assert taken(scheduler.next_batch()) == {"person": 1}
 
 
+class TestAlone:
+    def test_a_batch_is_alone_where_nothing_else_runs_or_waits(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("a", 3))
+        batch = scheduler.next_batch()
+        assert batch is not None
+        assert batch.alone
+        scheduler.add(rows("b", 1, lane("other")))
+        beside = scheduler.next_batch()
+        assert beside is not None
+        assert not beside.alone, "the first one still runs"
+        scheduler.finish(batch, 1.0)
+        scheduler.finish(beside, 1.0)
+
+    def test_the_first_part_of_a_large_call_is_not_alone(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("a", 9))
+        first = scheduler.next_batch()
+        assert first is not None
+        assert not first.alone
+        scheduler.finish(first, 1.0)
+        last = scheduler.next_batch()
+        assert last is not None
+        assert last.alone
+
+
 def serve(scheduler: Scheduler, cost: dict[str, float], seconds: float) -> Counter:
     """Run batches for so long. Returns the time that each queue had."""
     used: Counter = Counter()
@@ -201,175 +228,6 @@ class TestFairness:
         assert len(set(served)) == 11
 
 
-def prompt(
-    owner: object, tokens: int, slots: int = 3, chunk: int = 4, priority: int = INTERACTIVE, group: object = None
-) -> Work:
-    call = TokenCall(np.arange(tokens), 0.5, Sampling())
-    return Work(owner, call, Lane("text", Capability.NEXT_TOKEN, slots, slots, chunk), priority, group=group)
-
-
-def step(owner: object, slots: int = 3, chunk: int = 4) -> Work:
-    call = TokenCall(np.zeros(1, np.int64), 0.5)
-    return Work(owner, call, Lane("text", Capability.NEXT_TOKEN, slots, slots, chunk))
-
-
-def kind(batch: Batch | None) -> str:
-    """`P a 0:4` for a chunk of a prompt, `S ab` for a step."""
-    if batch is None:
-        return "-"
-    if batch.prefill:
-        (piece,) = batch.pieces
-        return f"P {piece.work.owner} {piece.start}:{piece.stop}"
-    return "S " + "".join(sorted(str(piece.work.owner) for piece in batch.pieces))
-
-
-class TestSequences:
-    def run(self, scheduler: Scheduler, then: str = "step") -> str:
-        """One batch; its owners ask for another token where they have their whole answer."""
-        batch = scheduler.next_batch()
-        if batch is None:
-            return "-"
-        for piece in batch.pieces:
-            if piece.stop == piece.work.call.size and then == "step":
-                scheduler.add(step(piece.work.owner))
-        scheduler.finish(batch, 1.0)
-        return kind(batch)
-
-    def test_a_prompt_is_computed_in_chunks_and_then_steps(self) -> None:
-        scheduler = Scheduler()
-        scheduler.add(prompt("a", 10))
-        assert [self.run(scheduler) for _ in range(5)] == ["P a 0:4", "P a 4:8", "P a 8:10", "S a", "S a"]
-
-    def test_the_others_step_between_two_chunks(self) -> None:
-        scheduler = Scheduler()
-        scheduler.add(prompt("a", 1))
-        self.run(scheduler)
-        scheduler.add(prompt("b", 12))
-        order = [self.run(scheduler) for _ in range(7)]
-        assert order == ["S a", "P b 0:4", "S a", "P b 4:8", "S a", "P b 8:12", "S ab"]
-
-    def test_no_more_sequences_than_slots(self) -> None:
-        scheduler = Scheduler()
-        for owner in "abcde":
-            scheduler.add(prompt(owner, 1))
-        order = [self.run(scheduler) for _ in range(8)]
-        assert not any("d" in batch or "e" in batch for batch in order)
-        assert order[-1] == "S abc"
-
-    def test_a_sequence_that_ends_makes_room_and_is_told_once(self) -> None:
-        scheduler = Scheduler()
-        a, b, c, d = "abcd"
-        for owner in (a, b, c, d):
-            scheduler.add(prompt(owner, 1))
-        while self.run(scheduler) != "S abc":
-            pass
-        scheduler.discard(b, step(b).lane)
-        batch = scheduler.next_batch()
-        assert batch is not None
-        assert (kind(batch), batch.left) == ("P d 0:1", (b,))
-        scheduler.add(step(d))
-        scheduler.finish(batch, 1.0)
-        batch = scheduler.next_batch()
-        assert batch is not None
-        assert (kind(batch), batch.left) == ("S acd", ())
-
-    def test_only_one_batch_is_in_flight(self) -> None:
-        scheduler = Scheduler()
-        scheduler.add(prompt("a", 8))
-        scheduler.add(prompt("b", 8))
-        batch = scheduler.next_batch()
-        assert scheduler.next_batch() is None
-        assert not scheduler.runnable()
-        assert batch is not None
-        scheduler.finish(batch, 1.0)
-        assert scheduler.runnable()
-
-    def test_a_sequence_that_starts_over_leaves_and_keeps_its_turn(self) -> None:
-        scheduler = Scheduler()
-        a, b, c = "abc"
-        for owner in (a, b, c):
-            scheduler.add(prompt(owner, 1))
-        while self.run(scheduler) != "S abc":
-            pass
-        scheduler.add(prompt("waiting", 1))
-        batch = scheduler.next_batch()
-        assert batch is not None
-        scheduler.add(prompt(a, 6))
-        for owner in (b, c):
-            scheduler.add(step(owner))
-        scheduler.finish(batch, 1.0)
-        batches = []
-        for _ in range(2):
-            batch = scheduler.next_batch()
-            assert batch is not None
-            batches.append((kind(batch), batch.left))
-            for piece in batch.pieces:
-                if piece.stop == piece.work.call.size:
-                    scheduler.add(step(piece.work.owner))
-            scheduler.finish(batch, 1.0)
-        assert batches == [("P a 0:4", (a,)), ("S bc", ())]
-
-    def test_a_request_for_many_sequences_does_not_hold_up_one_for_few(self) -> None:
-        scheduler = Scheduler()
-        many = [f"many{i}" for i in range(8)]
-        for owner in many:
-            scheduler.add(prompt(owner, 1, group="many"))
-        while self.run(scheduler) != "S many0many1many2":
-            pass
-        few = "few"
-        scheduler.add(prompt(few, 1, group="few"))
-        scheduler.discard(many[0], step(few).lane)
-        assert self.run(scheduler) == "P few 0:1"
-        scheduler.discard(few, step(few).lane)
-        self.run(scheduler)
-        assert self.run(scheduler) == "P many3 0:1", "a slot that nobody else wants goes to whoever waits"
-
-    def test_requests_for_many_sequences_share_the_slots(self) -> None:
-        scheduler = Scheduler()
-        owners = [f"{group}{i}" for group in "ab" for i in range(8)]
-        for owner in owners:
-            scheduler.add(prompt(owner, 1, slots=4, group=owner[0]))
-        order = [self.run(scheduler) for _ in range(9)]
-        assert order[-1] == "S a0a1b0b1"
-
-    def test_a_sequence_that_starts_over_goes_before_a_newcomer_with_fewer(self) -> None:
-        scheduler = Scheduler()
-        a, b, c = "abc"
-        for owner in (a, b, c):
-            scheduler.add(prompt(owner, 1, group="many"))
-        while self.run(scheduler) != "S abc":
-            pass
-        scheduler.add(prompt("new", 1))
-        batch = scheduler.next_batch()
-        assert batch is not None
-        scheduler.add(prompt(a, 6, group="many"))
-        scheduler.finish(batch, 1.0)
-        assert kind(scheduler.next_batch()) == "P a 0:4"
-
-    def test_a_prompt_that_is_given_up_half_way_makes_room(self) -> None:
-        scheduler = Scheduler()
-        a, b = "ab"
-        scheduler.add(prompt(a, 12))
-        scheduler.add(prompt(b, 2))
-        self.run(scheduler)
-        scheduler.discard(a, step(a).lane)
-        batch = scheduler.next_batch()
-        assert batch is not None
-        assert (kind(batch), batch.left) == ("P b 0:2", (a,))
-
-    def test_background_prompts_wait_for_interactive_ones(self) -> None:
-        scheduler = Scheduler()
-        scheduler.add(prompt("nightly", 1, priority=BACKGROUND))
-        scheduler.add(prompt("person", 1))
-        assert self.run(scheduler) == "P person 0:1"
-
-    def test_waiting_rows_counts_sequences(self) -> None:
-        scheduler = Scheduler()
-        for owner in "abcde":
-            scheduler.add(prompt(owner, 3))
-        assert scheduler.waiting_rows("text") == 5
-
-
 @pytest.mark.parametrize("seed", range(40))
 def test_every_row_is_handed_out_exactly_once(seed: int) -> None:
     """Random calls, batches and cancellations, several batches in flight."""
@@ -420,81 +278,3 @@ def test_every_row_is_handed_out_exactly_once(seed: int) -> None:
             assert (edges[0], edges[-1]) == (0, sizes[owner])
     assert not scheduler.runnable()
     assert all(scheduler.waiting_rows(queue) == 0 for queue in "ab")
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_sequences_step_together_and_none_is_lost(seed: int) -> None:
-    """A random life of sequences, followed by a runner's book of slots: what it is told must always add up."""
-    chance = random.Random(seed)
-    scheduler = Scheduler()
-    slots, chunk = chance.choice([1, 2, 5]), chance.choice([1, 3, 64])
-    lane_of = step("x", slots, chunk).lane
-    steps_left: dict[int, int] = {}
-    cancelled: set[int] = set()
-    ended: set[int] = set()
-    stepping: list[int] = []  # the runner's rows
-    prefilling: tuple[int, int] | None = None  # owner and the tokens that are in
-
-    def begin(owner: int) -> None:
-        scheduler.add(prompt(owner, chance.choice([1, 2, 3, 10, 70]), slots, chunk, chance.choice([0, 1])))
-
-    def give_up(owner: int) -> None:
-        cancelled.add(owner)
-        scheduler.discard(owner, lane_of)
-
-    def turn() -> bool:
-        nonlocal prefilling
-        batch = scheduler.next_batch()
-        if batch is None:
-            return False
-        for owner in batch.left:
-            if prefilling and prefilling[0] == owner:
-                prefilling = None
-            elif owner in stepping:
-                stepping.remove(owner)
-        if batch.prefill:
-            (piece,) = batch.pieces
-            owner = piece.work.owner
-            assert piece.stop - piece.start <= chunk
-            assert piece.start == (prefilling[1] if prefilling else 0)
-            assert prefilling is None or prefilling[0] == owner, "one prompt at a time"
-            assert owner not in stepping
-            prefilling = (owner, piece.stop)
-            if piece.stop == piece.work.call.size:
-                stepping.append(owner)
-                prefilling = None
-        else:
-            assert {p.work.owner for p in batch.pieces} == set(stepping), "a step holds every live sequence"
-            assert len(batch.pieces) == len(stepping)
-        assert len(stepping) + (prefilling is not None) <= slots
-        assert not {p.work.owner for p in batch.pieces} & (cancelled | ended)
-        if steps_left and chance.random() < 0.15:  # somebody leaves while the batch runs
-            give_up(chance.choice(list(steps_left)))
-        for piece in batch.pieces:
-            owner = piece.work.owner
-            if owner in cancelled or piece.stop < piece.work.call.size:
-                continue
-            steps_left[owner] -= 1
-            if steps_left[owner] < 0:
-                ended.add(owner)
-                scheduler.discard(owner, lane_of)
-            elif chance.random() < 0.1:
-                begin(owner)  # its context is full: it starts over
-            else:
-                scheduler.add(step(owner, slots, chunk))
-        scheduler.finish(batch, chance.random())
-        return True
-
-    for owner in range(25):
-        steps_left[owner] = chance.choice([0, 1, 5, 20])
-        begin(owner)
-        for _ in range(chance.randrange(6)):
-            turn()
-        if chance.random() < 0.2:
-            give_up(chance.choice(list(steps_left)))
-    for _ in range(5000):
-        if not turn():
-            break
-    assert ended | cancelled == set(range(25))
-    assert not scheduler.runnable()
-    assert scheduler.waiting_rows("text") == 0

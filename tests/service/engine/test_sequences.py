@@ -1,35 +1,37 @@
 """The runner of sequences: what one writes does not depend on who writes beside it, comes or leaves."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.engine.job import Sampling, Token, TokenCall
-from service.engine.scheduler import Lane, Scheduler, Work
-from service.engine.sequences import SequenceRunner
+from service.engine.batch import Batch, Lane, Work
+from service.engine.job import Sampling, SequenceCall, Token
+from service.engine.scheduler import Scheduler
+from service.engine.sequences import Progress, SequenceRunner
 from service.samplers.tokens import log_softmax
 from tests.toys import graphs
 
 VOCABULARY, CONTEXT = 19, 32
 POISON = 17
-"""The toy's embedding of this token is no number."""
+"""The toy's embedding of this token is no number; it never chooses it itself."""
 UNKNOWN = VOCABULARY
 """A token without an embedding: the runtime refuses the whole batch that it is in."""
 
 
 def language() -> graphs.Language:
-    language = graphs.Language(VOCABULARY, CONTEXT)
+    language = graphs.Language(VOCABULARY, CONTEXT, choices=POISON)
     language.embedding[POISON] = np.nan
-    language.head[:, POISON] = 0
     return language
 
 
-def session(parts: graphs.Parts) -> ort.InferenceSession:
+def session(parts: graphs.Parts, threads: int = 1) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     return ort.InferenceSession(parts[0].SerializeToString(), options, providers=["CPUExecutionProvider"])
 
@@ -39,41 +41,61 @@ BIGRAM = session(graphs.bigram(VOCABULARY))
 """It has no keys and values."""
 
 
-def edible(token: int) -> int:
-    """What is fed where the model itself chose the poison."""
-    return 0 if token == POISON else token
-
-
 @dataclass(eq=False)
 class Writer:
-    """A sequence: it asks for `count` tokens, and feeds `instead[n]` where it should feed its nth token."""
+    """A sequence of `count` tokens; the nth is `given[n]` where there is one, and it leaves before its `leaves`th turn."""
 
     prompt: Sequence[int]
     count: int
     uniform: np.ndarray
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = field(default_factory=lambda: Sampling(logprobs=0))
     arrives: int = 0
     leaves: int | None = None
-    instead: dict[int, int] = field(default_factory=dict)
+    given: dict[int, int] = field(default_factory=dict)
+    end_token: int | None = None
+    enough: int | None = None
     tokens: list[Token] = field(default_factory=list)
+    ids: list[int] | None = None
     error: Exception | None = None
+
+    def call(self) -> SequenceCall:
+        given = np.full(self.count, -1)
+        for n, token in self.given.items():
+            given[n] = token
+        return SequenceCall(
+            np.array(self.prompt, np.int64),
+            self.uniform[: self.count],
+            self.sampling,
+            given=given if self.given else None,
+            end_token=self.end_token,
+            listen=self.listen,
+        )
+
+    def listen(self, token: Token) -> bool:
+        self.tokens.append(token)
+        return len(self.tokens) == self.enough
 
     def said(self) -> list[tuple[int, float]]:
         return [(token.id, token.log_prob) for token in self.tokens]
 
 
 def write(
-    writers: Sequence[Writer], slots: int = 4, chunk: int = 8, graph: ort.InferenceSession = SESSION
+    writers: Sequence[Writer],
+    slots: int = 4,
+    chunk: int = 8,
+    graph: ort.InferenceSession = SESSION,
+    seconds: float = 0.0,
+    kind: type[SequenceRunner] = SequenceRunner,
+    **options: Any,
 ) -> SequenceRunner:
     """Run all writers to their ends on one runner, through the scheduler."""
-    runner = SequenceRunner(graph, slots, CONTEXT)
+    runner = kind(graph, slots, CONTEXT, chunk=chunk, **{"company": True, **options})
     scheduler = Scheduler()
-    lane = Lane("text", "next", slots, slots, chunk)
+    lane = Lane("text", "next", slots, slots)
     for turn in range(10_000):
         for writer in writers:
             if writer.arrives == turn:
-                call = TokenCall(np.array(writer.prompt, np.int64), writer.uniform[0], writer.sampling)
-                scheduler.add(Work(writer, call, lane))
+                scheduler.add(Work(writer, writer.call(), lane))
             if writer.leaves == turn:
                 scheduler.discard(writer, lane)
         batch = scheduler.next_batch()
@@ -81,21 +103,16 @@ def write(
             if all(writer.arrives < turn for writer in writers):
                 return runner
             continue
-        for piece, answer in zip(batch.pieces, runner.run(batch), strict=True):
-            writer = piece.work.owner
-            if answer is None:
-                assert piece.stop < piece.work.call.size
-            elif isinstance(answer, Exception):
-                writer.error = answer
-                scheduler.discard(writer, lane)
-            elif writer.leaves is None or writer.leaves > turn:
-                writer.tokens.append(answer)
-                if len(writer.tokens) == writer.count:
-                    scheduler.discard(writer, lane)
-                else:
-                    token = writer.instead.get(len(writer.tokens), edible(answer.id))
-                    call = TokenCall(np.array([token]), writer.uniform[len(writer.tokens)])
-                    scheduler.add(Work(writer, call, lane))
+        progress = runner.run(batch, seconds)
+        if progress.prompt_done:
+            assert batch.prompt is not None
+            scheduler.prompt_done(batch.prompt)
+        for work, answer in progress.ended:
+            scheduler.ended(work)
+            if isinstance(answer, Exception):
+                work.owner.error = answer
+            else:
+                work.owner.ids = answer.tolist()
         scheduler.finish(batch, 1.0)
     raise AssertionError("the writers never came to an end")
 
@@ -106,13 +123,14 @@ def random_writer(rng: np.random.Generator, **fields: object) -> Writer:
         temperature=float(rng.choice([0, 0.7, 1, 1.5])),
         top_p=float(rng.choice([0.5, 0.9, 1])),
         top_k=int(rng.choice([0, 3])),
+        logprobs=0,
     )
     prompt = rng.integers(0, POISON, length).tolist()
     return Writer(prompt, int(rng.integers(1, CONTEXT - length + 1)), rng.random(CONTEXT), sampling, **fields)
 
 
 def copy(writer: Writer) -> Writer:
-    return Writer(writer.prompt, writer.count, writer.uniform, writer.sampling)
+    return Writer(writer.prompt, writer.count, writer.uniform, writer.sampling, given=writer.given)
 
 
 def alone(writer: Writer, graph: ort.InferenceSession = SESSION) -> list[tuple[int, float]]:
@@ -137,7 +155,8 @@ def test_tokens_are_bit_identical_to_being_alone_whoever_comes_and_leaves(
         expected = alone(writer, graph)
         assert writer.said() == expected[: len(writer.tokens)]
         if writer.leaves is None:
-            assert len(writer.tokens) == writer.count
+            assert writer.ids == [token.id for token in writer.tokens]
+            assert len(writer.ids) == writer.count
 
 
 def slow(writer: Writer) -> list[int]:
@@ -153,7 +172,7 @@ def slow(writer: Writer) -> list[int]:
         }
         logits = SESSION.run(["logits"], {**feed, **empty})[0]
         chosen.append(int(logits[0].argmax()))
-        ids.append(edible(chosen[-1]))
+        ids.append(chosen[-1])
     return chosen
 
 
@@ -161,7 +180,7 @@ def test_greedy_text_is_that_of_the_slow_reference() -> None:
     rng = np.random.default_rng(3)
     writers = [random_writer(rng, arrives=i) for i in range(8)]
     for writer in writers:
-        writer.sampling = Sampling(temperature=0)
+        writer.sampling = Sampling(temperature=0, logprobs=0)
     write(writers, slots=3, chunk=5)
     for writer in writers:
         assert [token.id for token in writer.tokens] == slow(writer)
@@ -175,7 +194,7 @@ def test_a_bigram_says_what_its_table_says(chunk: int) -> None:
     assert runner.bytes == 0
     table = log_softmax(graphs.bigram_logits(VOCABULARY))
     for writer in writers:
-        fed = [writer.prompt[-1], *(edible(token.id) for token in writer.tokens)]
+        fed = [writer.prompt[-1], *(token.id for token in writer.tokens)]
         assert [token.log_prob for token in writer.tokens] == pytest.approx(
             [table[before, token.id] for before, token in zip(fed, writer.tokens, strict=False)]
         )
@@ -187,7 +206,7 @@ def test_a_bigram_s_row_that_raises_fails_alone() -> None:
     writers = [random_writer(rng) for _ in range(3)]
     for writer in writers:
         writer.count = 12
-    writers[1].instead = {5: UNKNOWN}
+    writers[1].given = {4: UNKNOWN}
     write(writers, graph=BIGRAM)
     assert isinstance(writers[1].error, Exception)
     assert len(writers[1].tokens) == 5
@@ -231,10 +250,11 @@ def test_a_poisoned_row_fails_alone(place: int, poison: int) -> None:
     for writer in writers:
         writer.prompt, writer.count = writer.prompt[:4], 12
     victim = writers[place]
-    victim.instead = {5: poison}
+    victim.given = {4: poison}
     write(writers)
     assert isinstance(victim.error, Exception)
-    assert victim.said() == alone(victim)[:5]
+    assert victim.ids is None
+    assert len(victim.tokens) == 5
     for writer in writers:
         if writer is not victim:
             assert writer.error is None
@@ -259,7 +279,7 @@ def test_a_poisoned_prompt_fails_alone(poison: int, at: int) -> None:
 
 def test_log_probs_are_those_at_temperature_one_with_the_likeliest_beside() -> None:
     writers = [
-        Writer([1, 2, 3], 4, np.full(4, 0.9), Sampling(temperature=t, top_k=k, top_logprobs=n))
+        Writer([1, 2, 3], 4, np.full(4, 0.9), Sampling(temperature=t, top_k=k, logprobs=n))
         for t, k, n in [(0, 0, 5), (1, 0, 3), (2.0, 2, 0)]
     ]
     write(writers)
@@ -276,21 +296,183 @@ def test_log_probs_are_those_at_temperature_one_with_the_likeliest_beside() -> N
 
 
 def test_the_buffers_have_a_slot_for_every_sequence() -> None:
-    layers, sides, heads, width, float32, company = 2, 2, 1, 16, 4, 1
-    assert (
-        SequenceRunner(SESSION, 4, CONTEXT).bytes == layers * sides * (4 + company) * heads * CONTEXT * width * float32
-    )
+    layers, sides, heads, width, float32 = 2, 2, 1, 16, 4
+    for company in (False, True):
+        runner = SequenceRunner(SESSION, 4, CONTEXT, company=company)
+        assert runner.bytes == layers * sides * (4 + company) * heads * CONTEXT * width * float32
 
 
 def test_warming_leaves_no_trace() -> None:
     writer = random_writer(np.random.default_rng(8))
-    runner = SequenceRunner(SESSION, 2, CONTEXT)
+    runner = SequenceRunner(SESSION, 2, CONTEXT, company=True)
     runner.warm()
-    lane = Lane("text", "next", 2, 2, 64)
     scheduler = Scheduler()
-    scheduler.add(Work(writer, TokenCall(np.array(writer.prompt), writer.uniform[0], writer.sampling), lane))
-    batch = scheduler.next_batch()
-    assert batch is not None
-    (token,) = runner.run(batch)
-    assert isinstance(token, Token)
-    assert (token.id, token.log_prob) == alone(writer)[0]
+    scheduler.add(Work(writer, writer.call(), Lane("text", "next", 2, 2)))
+    for _ in range(3):
+        batch = scheduler.next_batch()
+        assert batch is not None
+        runner.run(batch)
+        scheduler.finish(batch, 1.0)
+        if writer.tokens:
+            break
+    assert writer.said()[0] == alone(writer)[0]
+
+
+def test_several_steps_at_a_time_write_the_same() -> None:
+    rng = np.random.default_rng(11)
+    writers = [random_writer(rng, arrives=i) for i in range(12)]
+    write(writers, seconds=1.0)
+    for writer in writers:
+        assert writer.said() == alone(writer)
+
+
+class TestEnds:
+    def test_at_the_end_token_which_is_written(self) -> None:
+        free = Writer([1, 2, 3], 20, np.linspace(0.1, 0.9, 20))
+        write([free])
+        end = free.tokens[7].id
+        first = [token.id for token in free.tokens].index(end)
+        ended = copy(free)
+        ended.end_token = end
+        write([ended])
+        assert ended.ids == [token.id for token in free.tokens[: first + 1]]
+
+    def test_where_a_listener_has_enough(self) -> None:
+        content = Writer([1, 2, 3], 20, np.linspace(0.1, 0.9, 20), enough=5)
+        other = Writer([1, 2, 3], 20, np.linspace(0.1, 0.9, 20))
+        write([content, other])
+        assert content.ids == other.ids[:5]
+
+    def test_with_a_listener_s_error_and_nobody_else_s(self) -> None:
+        class Faulty(Writer):
+            def listen(self, token: Token) -> bool:
+                super().listen(token)
+                if len(self.tokens) == 4:
+                    raise LookupError("no such word")
+                return False
+
+        rng = np.random.default_rng(12)
+        faulty = Faulty([1, 2], 9, rng.random(9))
+        others = [random_writer(rng) for _ in range(2)]
+        write([others[0], faulty, others[1]])
+        assert isinstance(faulty.error, LookupError)
+        assert len(faulty.tokens) == 4
+        assert [writer.said() for writer in others] == [alone(writer) for writer in others]
+
+    def test_tokens_that_are_given_are_not_chosen(self) -> None:
+        free = Writer([1, 2, 3], 12, np.linspace(0.1, 0.9, 12))
+        write([free])
+        ids = [token.id for token in free.tokens]
+        told = Writer([1, 2, 3], 12, np.linspace(0.1, 0.9, 12), given={n: ids[n] for n in (0, 3, 4, 8)})
+        write([told])
+        assert told.ids == ids
+        other = Writer([1, 2, 3], 12, np.linspace(0.1, 0.9, 12), given={3: (ids[3] + 1) % POISON})
+        write([other])
+        assert other.ids[:4] == [*ids[:3], (ids[3] + 1) % POISON]
+
+
+class Counting:
+    """A session that counts the prompt tokens that it computes."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self.tokens = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._session, name)
+
+    def io_binding(self) -> ort.IOBinding:
+        binding = self._session.io_binding()
+        bind = binding.bind_cpu_input
+
+        def counted(name: str, array: np.ndarray) -> None:
+            self.tokens += array.size if name == "input_ids" else 0
+            bind(name, array)
+
+        binding.bind_cpu_input = counted
+        return binding
+
+
+class TestSharedBeginnings:
+    """Prompts that begin alike: computed once, and the text is that of a runner that knows no sharing."""
+
+    SYSTEM = [5, 3, 8, 1, 9, 2, 7, 4, 6, 0, 3, 3, 8, 5, 1, 2]
+
+    @pytest.mark.parametrize("company", [False, True])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_change_no_bit(self, seed: int, company: bool) -> None:
+        rng = np.random.default_rng(seed)
+        writers = []
+        for i in range(25):
+            writer = random_writer(rng, arrives=int(rng.integers(0, 80)))
+            kept = int(rng.integers(0, len(self.SYSTEM) + 1))
+            writer.prompt = [*self.SYSTEM[:kept], *writer.prompt[:6]]
+            writer.count = min(writer.count, CONTEXT + 1 - len(writer.prompt))
+            if i % 7 == 0:
+                writer.leaves = writer.arrives + 3
+            writers.append(writer)
+        plain = [copy(writer) for writer in writers]
+        for writer, twin in zip(writers, plain, strict=True):
+            twin.arrives, twin.leaves = writer.arrives, writer.leaves
+        write(writers, company=company)
+        write(plain, company=company, reuse=False)
+        for writer, twin in zip(writers, plain, strict=True):
+            if writer.leaves is None:
+                assert writer.said() == twin.said()
+
+    @pytest.mark.parametrize("others", [0, 3], ids=["the slot is free again", "and others are at work"])
+    def test_are_computed_once(self, others: int) -> None:
+        session = Counting(SESSION)
+        busy = [Writer([i, 1, i], CONTEXT - 3, np.full(CONTEXT, 0.3)) for i in range(others)]
+        first = Writer([*self.SYSTEM, 1, 2, 3], 4, np.full(8, 0.5), arrives=10)
+        write([*busy, first], graph=session)
+        alone_cost = session.tokens
+        session.tokens = 0
+        later = [Writer([*self.SYSTEM, n, 2, 3], 4, np.full(8, 0.5), arrives=10 + 8 * n) for n in (1, 2, 3)]
+        write([*[copy(writer) for writer in busy], *later], graph=session)
+        assert session.tokens == alone_cost + 2 * 3
+
+    def test_completions_of_one_prompt_share_it(self) -> None:
+        session = Counting(SESSION)
+        prompt = [*self.SYSTEM, 1, 2, 3]
+        write([Writer(prompt, 5, np.random.default_rng(i).random(5)) for i in range(4)], graph=session)
+        assert session.tokens == len(prompt) + 3 * 2
+
+    def test_what_was_used_longest_ago_makes_room(self) -> None:
+        session = Counting(SESSION)
+        other = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+        prompts = [self.SYSTEM, [0] * 9, other, self.SYSTEM, [1] * 9, other]
+        write([Writer(p, 2, np.full(4, 0.5), arrives=20 * i) for i, p in enumerate(prompts)], slots=3, graph=session)
+        assert session.tokens == len(self.SYSTEM) + 9 + 10 + 2 + 9 + 2, "[1] * 9 takes the room of [0] * 9"
+
+    def test_a_broken_sequence_is_no_beginning_for_others(self) -> None:
+        victim = Writer(self.SYSTEM, 8, np.full(8, 0.5), given={3: POISON})
+        heir = Writer([*self.SYSTEM, *[0] * 4], 4, np.full(8, 0.5), arrives=30)
+        write([victim, heir], slots=1)
+        assert isinstance(victim.error, Exception)
+        assert heir.said() == alone(heir)
+
+
+def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
+    asked = threading.Event()
+
+    def widen() -> ort.InferenceSession:
+        asked.set()
+        return session(graphs.next_token(language()), threads=2)
+
+    ran: list[int] = []
+
+    class Patient(SequenceRunner):
+        def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
+            progress = super().run(batch, seconds)
+            if asked.is_set():
+                for thread in threading.enumerate():
+                    if thread.name == "amostra-widen":
+                        thread.join()
+            ran.append(id(self._stepping))
+            return progress
+
+    writer = Writer([1, 2, 3], 25, np.linspace(0, 0.99, 25))
+    runner = write([writer], kind=Patient, widen=widen)
+    assert {id(runner._session)} < set(ran), "both were tried"
+    assert writer.said() == alone(writer)

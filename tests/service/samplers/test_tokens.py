@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from service.samplers.tokens import choose, log_softmax
+from service.samplers.tokens import Choice, log_softmax
 
 B, V = 64, 23
+
+
+def choose(
+    logits: np.ndarray, temperature: np.ndarray, top_k: np.ndarray, top_p: np.ndarray, uniform: np.ndarray
+) -> np.ndarray:
+    return Choice(temperature, top_k, top_p)(logits, uniform)
 
 
 def slow_choice(logits: np.ndarray, temperature: float, top_k: int, top_p: float, uniform: float) -> int:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.job import Call, Job, RowCall, Token, TokenCall
+from service.engine.batch import Batch, Lane, Piece, Work
+from service.engine.job import Call, Job, RowCall, Sampling, SequenceCall, Token
 from service.engine.rows import RowRunner
-from service.engine.scheduler import Batch, Lane, Piece, Work
 from service.engine.sequences import SequenceRunner
 from service.model import LoadedModel
-from service.samplers.tokens import choose, log_softmax
+from service.samplers.tokens import Choice, log_softmax
 
 
 def drive(job: Job, answer: Callable[[Call], Any]) -> Any:
@@ -26,8 +26,6 @@ def drive(job: Job, answer: Callable[[Call], Any]) -> Any:
 
 def on(model: LoadedModel) -> Callable[[Call], Any]:
     """Answers with the model's own graphs, one call at a time; text from scratch at each token, without a cache."""
-    history: list[int] = []
-    state: dict[str, Any] = {}
 
     def answer(call: Call) -> Any:
         runner = model.runners[call.capability]
@@ -38,26 +36,40 @@ def on(model: LoadedModel) -> Callable[[Call], Any]:
             parts = [runner.run(Batch(lane, (piece,)))[0][0] for piece in pieces]
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         assert isinstance(runner, SequenceRunner)
-        if call.sampling is not None:
-            history.clear()
-            state["sampling"] = call.sampling
-        history.extend(call.tokens.tolist())
-        return next_token(runner, history, state["sampling"], call)
+        return write(runner, call)
 
     return answer
 
 
-def next_token(runner: SequenceRunner, history: list[int], sampling: Any, call: TokenCall) -> Token:
+def write(runner: SequenceRunner, call: SequenceCall) -> np.ndarray:
+    """The slow, obvious sequence. Returns the ids that follow the prompt."""
+    assert call.size <= runner.context + 1
+    ids: list[int] = []
+    for n, uniform in enumerate(call.uniform):
+        token = next_token(runner, [*call.prompt.tolist(), *ids], call.sampling, uniform)
+        known = -1 if call.given is None else int(call.given[n])
+        ids.append(token.id if known < 0 else known)
+        if ids[-1] == call.end_token or (call.listen is not None and call.listen(token)):
+            break
+    return np.array(ids)
+
+
+def next_token(runner: SequenceRunner, history: list[int], sampling: Sampling, uniform: float) -> Token:
     """The slow, obvious next token: everything so far at once, on an empty cache."""
-    empty = {name: np.zeros_like(cache[:1]) for name, cache in runner._caches.items()}
+    logits = logits_after(runner, history)
+    settings = (np.array([s]) for s in (sampling.temperature, sampling.top_k, sampling.top_p))
+    token = int(Choice(*settings)(logits, np.array([uniform]))[0])
+    log_prob = log_softmax(logits)[0]
+    best = np.argsort(-log_prob, kind="stable")[: sampling.logprobs or 0]
+    return Token(token, float(log_prob[token]), tuple((int(t), float(log_prob[t])) for t in best))
+
+
+def logits_after(runner: SequenceRunner, history: list[int]) -> np.ndarray:
+    """(1, V), of a row alone."""
     feed = {
         "input_ids": np.array([history], np.int64),
         "seqlens_k": np.array([len(history) - 1], np.int32),
         "total_sequence_length": np.array(len(history), np.int32),
     }
-    logits = runner._session.run(["logits"], {**feed, **empty})[0]
-    settings = (sampling.temperature, sampling.top_k, sampling.top_p, call.uniform)
-    token = int(choose(logits, *(np.array([s]) for s in settings))[0])
-    log_prob = log_softmax(logits)[0]
-    best = np.argsort(-log_prob, kind="stable")[: sampling.top_logprobs]
-    return Token(token, float(log_prob[token]), tuple((int(t), float(log_prob[t])) for t in best))
+    empty = {name: np.zeros_like(cache[:1]) for name, cache in runner._rows.caches.items()}
+    return runner._session.run(["logits"], {**feed, **empty})[0]

@@ -11,13 +11,14 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import Fuse
 from tokenizers.models import WordLevel
 
-from service.engine.job import Call, Sampling, Token, TokenCall
+from contract import Capability
+from service.engine.job import Call, Sampling, SequenceCall, Token
 from service.errors import Invalid
 from service.model import LoadedModel
 from service.samplers import noise
 from service.tasks.complete import Completion, Piece, Request, complete, tokenize_prompt
 from service.tasks.score import score_texts
-from tests.service.tasks.drive import drive, on
+from tests.service.tasks.drive import drive, next_token, on
 from tests.toys.directories import CHARACTERS, CONTEXT, START, WRITER
 
 
@@ -38,13 +39,13 @@ def written(model: LoadedModel, request: Request) -> Completion:
 
 def by_the_book(model: LoadedModel, request: Request) -> str:
     """Token after token, each from all that the context holds; where it is full its later half is kept."""
-    answer, history = on(model), [START, *request.prompt.tolist()]
+    runner, history = model.runners[Capability.NEXT_TOKEN], [START, *request.prompt.tolist()]
     window, ids = list(history), []
     uniform = noise.uniform(request.seed, request.index, request.max_tokens)
     for step in range(request.max_tokens):
         if len(window) > CONTEXT:
             window = history[-(CONTEXT // 2) :]
-        token = answer(TokenCall(np.array(window), uniform[step], request.sampling))
+        token = next_token(runner, window, request.sampling, uniform[step])
         for kept in (window, history, ids):
             kept.append(token.id)
     return "".join(CHARACTERS[i] for i in ids)
@@ -148,9 +149,19 @@ def of_parts(model: LoadedModel) -> LoadedModel:
     return replace(model, tokenizer=tokenizer)
 
 
-def saying(ids: Sequence[int]) -> Callable[[Call], Token]:
+def saying(ids: Sequence[int]) -> Callable[[Call], np.ndarray]:
     script = iter(ids)
-    return lambda call: Token(next(script), -1.0)
+
+    def answer(call: Call) -> np.ndarray:
+        assert isinstance(call, SequenceCall)
+        said: list[int] = []
+        for _ in call.uniform:
+            said.append(next(script))
+            if call.listen is not None and call.listen(Token(said[-1], -1.0)):
+                break
+        return np.array(said)
+
+    return answer
 
 
 def streamed(model: LoadedModel, request: Request, answer: Callable[[Call], Any]) -> tuple[Completion, list[Piece]]:
@@ -213,10 +224,13 @@ class TestStop:
             assert done.text == ""
 
 
-def test_every_token_is_counted_once(model: LoadedModel) -> None:
-    count = itertools.count()
-    drive(complete(model, ask(model, max_tokens=37), on_token=lambda: next(count)), on(model))
-    assert next(count) == 37
+def test_whether_somebody_listens_or_not_the_text_is_the_same(model: LoadedModel) -> None:
+    for max_tokens in (1, 37, 100):
+        request = ask(model, max_tokens=max_tokens)
+        pieces: list[Piece] = []
+        heard = drive(complete(model, request, pieces.append), on(model))
+        assert heard == written(model, request)
+        assert "".join(piece.text for piece in pieces) == heard.text
 
 
 def test_work_bounds_the_tokens(model: LoadedModel) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engine.job import Call, Job, TokenCall
+from service.engine.job import Call, Job, SequenceCall
 from service.engine.loop import Engine
 from service.errors import Invalid
 from service.loading import load_model
@@ -16,7 +16,7 @@ from service.samplers import noise
 from service.samplers.tokens import log_softmax
 from service.settings import Settings
 from service.tasks import pixels
-from tests.service.tasks.drive import drive, on
+from tests.service.tasks.drive import drive, logits_after, on
 from tests.toys import directories
 from tests.toys.directories import LEVELS, PIXELS
 
@@ -65,15 +65,7 @@ def draw_slowly(model: LoadedModel, seed: int, index: int) -> np.ndarray:
     runner, uniform = model.runners["next_token"], noise.uniform(seed, index, SIDE * SIDE)
     history = [LEVELS]
     for u in uniform:
-        logits = runner._session.run(
-            ["logits"],
-            {
-                "input_ids": np.array([history]),
-                "seqlens_k": np.array([len(history) - 1], np.int32),
-                "total_sequence_length": np.array(len(history), np.int32),
-                **{name: np.zeros_like(cache[:1]) for name, cache in runner._caches.items()},
-            },
-        )[0]
+        logits = logits_after(runner, history)
         history.append(int((np.exp(log_softmax(logits)[0]).cumsum() <= u).sum()))
     return np.array(history[1:]).reshape(1, SIDE, SIDE) / TOP
 
@@ -133,19 +125,19 @@ def test_known_pixels_come_back_as_they_were_given_and_the_others_do_not_matter(
     assert holes == pytest.approx(np.rint(holes))
 
 
-def calls_of(model: LoadedModel, images: np.ndarray, mask: np.ndarray) -> list[TokenCall]:
+def calls_of(model: LoadedModel, images: np.ndarray, mask: np.ndarray) -> list[SequenceCall]:
     ((job, work),) = pixels.complete(model, images, mask, 1, seed=0)
-    calls: list[TokenCall] = []
+    calls: list[SequenceCall] = []
     answer = on(model)
 
     def listen(call: Call):
-        assert isinstance(call, TokenCall)
+        assert isinstance(call, SequenceCall)
         calls.append(call)
         return answer(call)
 
     drive(job, listen)
     if calls:
-        assert work == sum(call.size for call in calls)
+        assert work == sum(call.size for call in calls) - 1
     return calls
 
 
@@ -155,11 +147,10 @@ def test_the_known_beginning_is_the_prompt_and_the_known_end_is_not_computed(mod
     mask = np.zeros((SIDE, SIDE), bool)
     mask[2, 3] = mask[2, 6] = True
     first, last = 2 * SIDE + 3, 2 * SIDE + 6
-    calls = calls_of(model, given, mask)
-    assert calls[0].tokens.tolist() == [LEVELS, *levels[:first]]
-    assert len(calls) == 1 + last - first
-    fed = [int(call.tokens[0]) for call in calls[1:]]
-    assert fed[1:] == levels[first + 1 : last].tolist(), "a known pixel is fed instead of the chosen one"
+    (call,) = calls_of(model, given, mask)
+    assert call.prompt.tolist() == [LEVELS, *levels[:first]]
+    assert call.given is not None
+    assert call.given.tolist() == [-1, *levels[first + 1 : last], -1], "a known pixel is fed instead of a chosen one"
 
 
 def test_without_a_hole_nothing_is_computed(model: LoadedModel) -> None:

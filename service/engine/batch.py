@@ -1,0 +1,77 @@
+"""What the scheduler hands out: parts of calls that run together."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.engine.job import Call
+
+INTERACTIVE, BACKGROUND = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What can be batched together, and how much of it at once. `slots` > 0 makes it a lane of sequences.
+
+    Two lanes are the same where queue and key are; the limits of the latest work count.
+    """
+
+    queue: Hashable
+    key: Hashable
+    max_rows: int = field(compare=False)
+    slots: int = field(default=0, compare=False)
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A call that waits: `taken` of its rows are in a batch or done, `done` are done. Of a sequence neither is used: its
+    runner knows how far it is.
+
+    `group` tells whose sequences belong together; without one, an owner's is its own.
+    """
+
+    owner: Any
+    call: Call
+    lane: Lane
+    priority: int = INTERACTIVE
+    taken: int = 0
+    done: int = 0
+    failed: Exception | None = None
+    parts: list = field(default_factory=list)
+    group: Any = None
+
+    @property
+    def left(self) -> int:
+        return self.call.size - self.taken
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows start to stop of a work."""
+
+    work: Work
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
+    of all `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
+    runs or waits."""
+
+    lane: Lane
+    pieces: tuple[Piece, ...] = ()
+    prompt: Work | None = None
+    live: tuple[Work, ...] = ()
+    left: tuple[Any, ...] = ()
+    alone: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(p.stop - p.start for p in self.pieces) or (1 if self.prompt else len(self.live))
+
+    @property
+    def works(self) -> list[Work]:
+        """Everything that has a part in it."""
+        return [p.work for p in self.pieces] + ([self.prompt] if self.prompt else list(self.live))

@@ -1,0 +1,113 @@
+"""What the rows of a key/value buffer hold: keys and values, the tokens that they are of, and what each row needs to go on.
+
+Everything is an array over rows, so that a step does for all rows at once what it has to do.
+"""
+
+import numpy as np
+import onnxruntime as ort
+
+from service.engine.job import SequenceCall
+from service.samplers.tokens import Choice
+
+NONE = -1
+"""No token."""
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def bytes_per_row(session: ort.InferenceSession, context: int) -> int:
+    """Memory of one row's keys and values. Raises as Rows does."""
+    shapes = ((p.shape[1], p.shape[3], p.type) for p in session.get_inputs() if p.name.startswith("past_key_values."))
+    return sum(heads * context * width * np.dtype(_TYPES[kind]).itemsize for heads, width, kind in shapes)
+
+
+class Rows:
+    """`count` rows, of which those before `first` are nobody's. A row that is free keeps what it holds.
+
+    Raises KeyError, TypeError or ValueError where the graph's caches have no fixed numbers of heads and of elements.
+    """
+
+    def __init__(self, session: ort.InferenceSession, first: int, slots: int, context: int) -> None:
+        self.count = rows = first + slots
+        self._context = context
+        self.numbers = np.arange(rows)
+        self.caches: dict[str, np.ndarray] = {}  # [rows, H_kv, context, E]
+        for port in session.get_inputs():
+            if port.name.startswith("past_key_values."):
+                heads, width = port.shape[1], port.shape[3]
+                self.caches[port.name] = np.zeros((rows, heads, context, width), _TYPES[port.type])
+        # At position p: a token that the row holds or feeds next, the randomness of its choice, and what is given there.
+        self.tokens = np.zeros((rows, context + 1), np.int64)
+        self.uniform = np.zeros((rows, context + 1))
+        self.given = np.full((rows, context + 1), NONE, np.int64)
+        self.length = np.zeros(rows, np.int64)  # tokens whose keys and values it holds
+        self.shareable = np.zeros(
+            rows, np.int64
+        )  # of those, the prompt's; a step's have other last bits than a chunk's
+        self.stop_at = np.zeros(rows, np.int64)  # tokens at its end, with the prompt's
+        self.end_token = np.full(rows, NONE, np.int64)
+        self.temperature = np.zeros(rows)
+        self.top_p = np.ones(rows)
+        self.top_k = np.zeros(rows, np.int64)
+        self._began = np.zeros(rows, np.int64)
+        self._clock = 0
+
+    def begin(self, row: int, call: SequenceCall, *, reuse: bool) -> None:
+        """Give the first free row to a prompt; all behind it are free. Where `reuse`, it takes over the keys and values of
+        the longest beginning that some row, live or free, shares: `length` says how long."""
+        size, limit = len(call.prompt), len(call.prompt) + len(call.uniform)
+        assert limit <= self._context + 1, "what does not fit is the task's to cut"
+        shared, source = self._longest_beginning(call.prompt) if reuse else (0, 0)
+        if shared and source >= row:
+            self.swap(row, source)
+        else:
+            self.swap(row, row + int(self._began[row:].argmin()))  # what began last is wanted again sooner
+            for cache in self.caches.values():
+                cache[row, :, :shared] = cache[source, :, :shared]
+        self._clock += 1
+        self._began[row] = self._clock
+        self.tokens[row, :size] = call.prompt
+        self.length[row] = self.shareable[row] = shared
+        self.uniform[row, size:limit] = call.uniform
+        self.given[row, size:limit] = NONE if call.given is None else call.given
+        self.stop_at[row] = limit
+        self.end_token[row] = NONE if call.end_token is None else call.end_token
+        self.temperature[row] = call.sampling.temperature
+        self.top_p[row] = call.sampling.top_p
+        self.top_k[row] = call.sampling.top_k
+
+    def choice(self, rows: slice) -> Choice:
+        """How these rows choose their tokens."""
+        return Choice(self.temperature[rows], self.top_k[rows], self.top_p[rows])
+
+    def _longest_beginning(self, prompt: np.ndarray) -> tuple[int, int]:
+        """How many of the prompt's tokens some row holds, and which. Two at least are left to be computed, for one token
+        alone takes another path through attention and differs in the last bits."""
+        size = len(prompt) - 2
+        if size < 1:
+            return 0, 0
+        same = self.tokens[:, :size] == prompt[:size]
+        shared = np.minimum(np.where(same.all(axis=1), size, same.argmin(axis=1)), self.shareable)
+        source = int(shared.argmax())
+        return int(shared[source]), source
+
+    def swap(self, a: int, b: int) -> None:
+        """Exchange two rows."""
+        if a == b:
+            return
+        upto = int(max(self.length[a], self.length[b]))
+        for cache in self.caches.values():
+            cache[[a, b], :, :upto] = cache[[b, a], :, :upto]
+        for state in (
+            self.tokens,
+            self.uniform,
+            self.given,
+            self.length,
+            self.shareable,
+            self.stop_at,
+            self.end_token,
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self._began,
+        ):
+            state[[a, b]] = state[[b, a]]

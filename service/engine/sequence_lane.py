@@ -1,0 +1,96 @@
+"""A lane of sequences, that hold slots from their prompt to their end; one batch in flight.
+
+A prompt is computed in parts, and between two parts the other sequences take a step. A slot goes to the group that has
+fewest of them, so that a request for many sequences does not hold up one for few.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+from service.engine.batch import Batch, Lane, Work
+from service.engine.job import SequenceCall
+
+
+class SequenceLane:
+    """Who has a slot, who waits for one, and whether a prompt or a step comes next.
+
+    How far a prompt is only its runner knows: `prompt_done` and `ended` are told afterwards.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.waiting: tuple[deque[Work], deque[Work]] = (deque(), deque())
+        self.live: dict[int, Work] = {}  # by the owner's id: those that take steps
+        self.prompt: Work | None = None
+        self.left: list[Any] = []
+        self.running = False
+        self.prompt_was_last = False
+
+    def add(self, work: Work) -> None:
+        self.lane = work.lane
+        self.waiting[work.priority].append(work)
+
+    def discard(self, owner: Any) -> None:
+        """Forget an owner; its slot is free."""
+        for works in self.waiting:
+            for work in [w for w in works if w.owner is owner]:
+                works.remove(work)
+        if self.prompt is not None and self.prompt.owner is owner:
+            self.prompt = None
+            self.left.append(owner)
+        elif self.live.pop(id(owner), None) is not None:
+            self.left.append(owner)
+
+    def urgency(self) -> int | None:
+        if self.running:
+            return None
+        levels = [work.priority for work in self.live.values()]
+        if self.prompt is not None:
+            levels.append(self.prompt.priority)
+        elif len(self.live) < self.lane.slots:
+            levels += [level for level, works in enumerate(self.waiting) if works]
+        return min(levels, default=None)
+
+    def rows(self) -> int:
+        return len(self.live) + (self.prompt is not None) + sum(len(works) for works in self.waiting)
+
+    def take(self) -> Batch:
+        self.running = True
+        left, self.left = tuple(self.left), []
+        if self.prompt is None and len(self.live) < self.lane.slots:
+            self.prompt = self._next_prompt()
+        if self.prompt is not None and not (self.live and self.prompt_was_last):
+            self.prompt_was_last = True
+            return Batch(self.lane, prompt=self.prompt, left=left)
+        self.prompt_was_last = False
+        return Batch(self.lane, live=tuple(self.live.values()), left=left)
+
+    def _next_prompt(self) -> Work | None:
+        works = next((works for works in self.waiting if works), None)
+        if works is None:
+            return None
+        slots = Counter(id(work.group or work.owner) for work in self.live.values())
+
+        def turn(work: Work) -> tuple[bool, int]:
+            assert isinstance(work.call, SequenceCall)
+            return not work.call.resumes, slots[id(work.group or work.owner)]
+
+        chosen = min(works, key=turn)
+        works.remove(chosen)
+        return chosen
+
+    def prompt_done(self, work: Work) -> None:
+        """The prompt is computed: its sequence takes steps from now on."""
+        if self.prompt is work:
+            self.prompt = None
+            self.live[id(work.owner)] = work
+
+    def ended(self, work: Work) -> None:
+        """The sequence is over, and its runner knows it."""
+        if self.prompt is work:
+            self.prompt = None
+        elif self.live.get(id(work.owner)) is work:
+            del self.live[id(work.owner)]
+
+    def finish(self) -> None:
+        self.running = False

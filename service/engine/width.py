@@ -1,0 +1,83 @@
+"""One thread or all cores: two sessions of a graph, and which of them is the faster for work that is alone.
+
+For many requests a thread for each of several batches is the fastest. A batch that has the machine to itself may gain from
+more threads, up to twice, or lose, where its operators are small: both are tried, and the faster one is kept. A wide session
+whose bits differ is never used.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnxruntime as ort
+
+log = logging.getLogger("amostra.engine")
+
+_TRIALS = 5
+_KEPT = 256
+
+Widen = Callable[[], ort.InferenceSession]
+
+
+@dataclass
+class _Trial:
+    """The least seconds that each of the two took, and how often each was tried."""
+
+    least: list[float] = field(default_factory=lambda: [np.inf, np.inf])
+    count: list[int] = field(default_factory=lambda: [0, 0])
+
+    def wide_is_next(self) -> bool:
+        if min(self.count) < _TRIALS:
+            return self.count[1] < self.count[0]
+        return self.least[1] < self.least[0]
+
+
+class Width:
+    """A graph's `narrow` session and, some time after the first work that is alone, its wide one. `widen` makes it, on a
+    thread of its own; without one there is no wide session."""
+
+    def __init__(self, narrow: ort.InferenceSession, widen: Widen | None) -> None:
+        self.narrow = narrow
+        self._wide: ort.InferenceSession | None = None
+        self._widen = widen
+        self._lock = threading.Lock()
+        self._trials: dict[Hashable, _Trial] = {}
+
+    def pick(self, key: Hashable, *, alone: bool) -> ort.InferenceSession:
+        """The session for work of this kind and size."""
+        if not alone or self._wide is None:
+            return self.narrow
+        return self._wide if self._trials.setdefault(key, _Trial()).wide_is_next() else self.narrow
+
+    def took(self, key: Hashable, session: ort.InferenceSession, seconds: float) -> None:
+        """How long work that was alone took."""
+        trial = self._trials.get(key)
+        if trial is not None:
+            wide = int(session is self._wide)
+            trial.count[wide] += 1
+            trial.least[wide] = min(trial.least[wide], seconds)
+            if len(self._trials) > _KEPT:  # image sizes are the client's choice
+                self._trials.pop(next(iter(self._trials)))
+
+    def wanted(self) -> bool:
+        """Whether a wide session is still to be made."""
+        return self._widen is not None
+
+    def make(self, feed: dict[str, np.ndarray]) -> None:
+        """Make the wide session in the background, and use it if it gives the same bits for these inputs."""
+        with self._lock:
+            widen, self._widen = self._widen, None
+        if widen is not None:
+            threading.Thread(target=self._make, args=(widen, feed), name="amostra-widen", daemon=True).start()
+
+    def _make(self, widen: Widen, feed: dict[str, np.ndarray]) -> None:
+        try:
+            wide = widen()
+            same = zip(self.narrow.run(None, feed), wide.run(None, feed), strict=True)
+        except Exception:  # the graph may have been replaced on the disk: one thread serves it as well
+            log.exception("a graph could not be loaded for all cores")
+            return
+        if all(np.array_equal(a, b) for a, b in same):
+            self._wide = wide

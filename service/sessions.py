@@ -1,0 +1,167 @@
+"""Files and graphs of a model directory, of which nothing is trusted.
+
+Every file's hash is checked on the very bytes that are loaded, graphs may not reach outside the directory or bring operators
+of their own, and a session's real inputs and outputs are compared with the manifest's.
+"""
+
+import ctypes
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from contract import Capability, TensorSpec
+from contract.manifest import FileRef, Graph
+from service.engine.rows import NUMPY
+from service.settings import Settings
+
+log = logging.getLogger("amostra.loading")
+
+OPERATOR_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
+MAX_FILE_BYTES = 8 * 2**30
+
+
+class ModelRefused(Exception):
+    """A model that cannot be served; the message says what was expected and what was found."""
+
+
+def find_device(wanted: str) -> str:
+    """The device for graphs, "cuda" or "cpu".
+
+    `onnxruntime-gpu` falls back to the CPU without a word and lists CUDA on machines that have none, so the driver is
+    asked. Raises RuntimeError where CUDA is demanded and missing.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        count = ctypes.c_int(0)
+        present = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except OSError:
+        present = False
+    if present and "CUDAExecutionProvider" in ort.get_available_providers():
+        ort.preload_dlls()
+        return "cuda"
+    reason = "the NVIDIA driver finds no GPU" if not present else "this onnxruntime was built without CUDA"
+    if wanted == "cuda":
+        raise RuntimeError(f"AMOSTRA_PROVIDER=cuda, but {reason}: set it to cpu or auto, or install the [gpu] extra")
+    log.warning("every model runs on the CPU: %s", reason)
+    return "cpu"
+
+
+def open_session(
+    directory: Path, capability: Capability, graph: Graph, settings: Settings, device: str, threads: int
+) -> ort.InferenceSession:
+    """A session of one graph, that keeps its signature. Raises ModelRefused."""
+    blob = read_file(directory, graph)
+    _check_graph(blob, graph, directory)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that wait for each other spin while a graph runs, and never between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    # Attention over a shared key/value buffer in float32 has a CPU kernel only.
+    on_device = device == "cuda" and capability is not Capability.NEXT_TOKEN
+    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_device else ["CPUExecutionProvider"]
+    source = str(directory / graph.file) if graph.external_data else blob
+    try:
+        session = ort.InferenceSession(source, options, providers=wanted)
+    except Exception as error:  # the runtime's exceptions have no common base
+        raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
+    if session.get_providers()[0] != wanted[0]:
+        message = f"{graph.file}: expected to run on {wanted[0]}, found {session.get_providers()[0]}"
+        if settings.provider == "cuda":
+            raise ModelRefused(message)
+        log.warning("%s/%s: %s", directory.parent.name, directory.name, message)
+    _check_ports(graph.file, "input", graph.inputs, session.get_inputs())
+    _check_ports(graph.file, "output", graph.outputs, session.get_outputs())
+    return session
+
+
+def read_file(directory: Path, ref: FileRef) -> bytes:
+    """The bytes of a file of the model, as the manifest has them. Raises ModelRefused."""
+    path = directory / ref.file
+    try:
+        if not path.resolve(strict=True).is_relative_to(directory.resolve()):
+            raise ModelRefused(f"{ref.file}: expected a file inside the model's directory, found a link out of it")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelRefused(f"{ref.file}: expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
+        blob = path.read_bytes()
+    except OSError as error:
+        raise ModelRefused(f"{ref.file}: expected a readable file, found {error.strerror}") from error
+    digest = hashlib.sha256(blob).hexdigest()
+    if digest != ref.sha256:
+        raise ModelRefused(f"{ref.file}: expected sha256 {ref.sha256}, found {digest} ({len(blob)} bytes)")
+    return blob
+
+
+def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
+    try:
+        proto = onnx.load_model_from_string(blob)
+    except Exception as error:  # protobuf's DecodeError, by whichever implementation
+        raise ModelRefused(f"{graph.file}: expected an ONNX model, found {error}") from error
+    listed = {ref.file: ref for ref in graph.external_data}
+    for tensor in _tensors(proto):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        if location not in listed:
+            raise ModelRefused(
+                f"{graph.file}: expected the data of {tensor.name} in the file or in one of external_data "
+                f"{sorted(listed)}, found {location!r}"
+            )
+    for ref in graph.external_data:
+        read_file(directory, ref)
+    own = {function.domain for function in proto.functions}
+    foreign = {node.domain for part in _parts(proto) for node in part.node} - OPERATOR_DOMAINS - own
+    if foreign:
+        raise ModelRefused(f"{graph.file}: expected operators of {sorted(OPERATOR_DOMAINS)}, found {sorted(foreign)}")
+
+
+def _parts(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """The graph, the functions, and the graphs inside of their nodes."""
+    waiting = [proto.graph, *proto.functions]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for attribute in (a for node in part.node for a in node.attribute):
+            waiting += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Everything that can name a file."""
+    for part in _parts(proto):
+        sparse: list[onnx.SparseTensorProto] = []
+        if isinstance(part, onnx.GraphProto):
+            yield from part.initializer
+            sparse += part.sparse_initializer
+        for attribute in (a for node in part.node for a in node.attribute):
+            yield attribute.t
+            yield from attribute.tensors
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+        for tensor in sparse:
+            yield tensor.values
+            yield tensor.indices
+
+
+def _check_ports(file: str, side: str, expected: tuple[TensorSpec, ...], found: list) -> None:
+    real = {p.name: p for p in found}
+    for spec in expected:
+        port = real.pop(spec.name, None)
+        if port is None:
+            raise ModelRefused(f"{file}: expected {side} {spec}, found none of that name")
+        dtype = np.dtype(NUMPY[port.type]).name if port.type in NUMPY else port.type
+        same_shape = len(port.shape) == len(spec.shape) and all(
+            a == b if isinstance(b, int) else not isinstance(a, int)
+            for a, b in zip(port.shape, spec.shape, strict=True)
+        )
+        if dtype != spec.dtype or not same_shape:
+            raise ModelRefused(f"{file}: expected {side} {spec}, found {port.name}: {dtype}{port.shape}")
+    if real:
+        raise ModelRefused(f"{file}: expected no other {side}s than the manifest's, found {sorted(real)}")

@@ -1,0 +1,289 @@
+"""The lane of sequences: who has a slot, whose prompt is next, and that none is lost."""
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from contract import Capability
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
+from service.engine.job import SequenceCall
+from service.engine.scheduler import Scheduler
+
+
+def lane(slots: int = 3) -> Lane:
+    return Lane("text", Capability.NEXT_TOKEN, slots, slots)
+
+
+def sequence(
+    owner: object, slots: int = 3, priority: int = INTERACTIVE, group: object = None, *, resumes: bool = False
+) -> Work:
+    call = SequenceCall(np.zeros(1, np.int64), np.zeros(1), resumes=resumes)
+    return Work(owner, call, lane(slots), priority, group=group)
+
+
+def kind(batch: Batch | None) -> str:
+    """`P a` for a part of a prompt, `S ab` for a step."""
+    if batch is None:
+        return "-"
+    if batch.prompt is not None:
+        return f"P {batch.prompt.owner}"
+    return "S " + "".join(sorted(str(work.owner) for work in batch.live))
+
+
+@dataclass
+class Runner:
+    """A scheduler and a runner's book: a prompt has so many `parts`, one where nothing is said."""
+
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    parts: dict[object, int] = field(default_factory=dict)
+    owners: dict[object, object] = field(default_factory=dict)
+
+    def add(self, *owners: object, **fields: object) -> None:
+        for owner in owners:
+            self.scheduler.add(sequence(self.owners.setdefault(owner, owner), **fields))
+
+    def discard(self, owner: object) -> None:
+        self.scheduler.discard(self.owners[owner], lane())
+
+    def run(self, ends: str = "") -> str:
+        """One batch, in which these owners' sequences end."""
+        batch = self.scheduler.next_batch()
+        if batch is None:
+            return "-"
+        if batch.prompt is not None:
+            owner = batch.prompt.owner
+            left = self.parts.pop(owner, 1) - 1
+            if left:
+                self.parts[owner] = left
+            else:
+                self.scheduler.prompt_done(batch.prompt)
+        for work in batch.works:
+            if str(work.owner) in ends:
+                self.scheduler.ended(work)
+        self.scheduler.finish(batch, 1.0)
+        return kind(batch)
+
+    def until(self, wanted: str) -> None:
+        for _ in range(50):
+            if self.run() == wanted:
+                return
+        raise AssertionError(f"there was no {wanted}")
+
+
+def test_a_prompt_is_computed_in_parts_and_then_steps() -> None:
+    runner = Runner(parts={"a": 3})
+    runner.add("a")
+    assert [runner.run() for _ in range(5)] == ["P a", "P a", "P a", "S a", "S a"]
+
+
+def test_the_others_step_between_two_parts() -> None:
+    runner = Runner(parts={"b": 3})
+    runner.add("a")
+    runner.run()
+    runner.add("b")
+    assert [runner.run() for _ in range(7)] == ["S a", "P b", "S a", "P b", "S a", "P b", "S ab"]
+
+
+def test_no_more_sequences_than_slots() -> None:
+    runner = Runner()
+    runner.add(*"abcde")
+    order = [runner.run() for _ in range(8)]
+    assert not any("d" in batch or "e" in batch for batch in order)
+    assert order[-1] == "S abc"
+
+
+def test_a_sequence_that_is_given_up_makes_room_and_is_told_once() -> None:
+    runner = Runner()
+    runner.add(*"abcd")
+    runner.until("S abc")
+    runner.discard("b")
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P d", ("b",))
+    runner.scheduler.prompt_done(batch.prompt)
+    runner.scheduler.finish(batch, 1.0)
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("S acd", ())
+
+
+def test_one_that_ended_makes_room_and_its_runner_is_told_nothing() -> None:
+    runner = Runner()
+    runner.add(*"abcd")
+    runner.until("S abc")
+    assert runner.run(ends="b") == "S abc"
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P d", ())
+
+
+def test_one_that_ends_with_its_prompt_never_steps() -> None:
+    runner = Runner()
+    runner.add(*"ab")
+    assert [runner.run(ends="a"), runner.run(), runner.run()] == ["P a", "P b", "S b"]
+
+
+def test_only_one_batch_is_in_flight() -> None:
+    scheduler = Scheduler()
+    for owner in "ab":
+        scheduler.add(sequence(owner))
+    batch = scheduler.next_batch()
+    assert scheduler.next_batch() is None
+    assert not scheduler.runnable()
+    assert batch is not None
+    scheduler.finish(batch, 1.0)
+    assert scheduler.runnable()
+
+
+def test_a_sequence_that_resumes_goes_before_those_that_wait() -> None:
+    runner = Runner()
+    runner.add(*"abc")
+    runner.until("S abc")
+    runner.add("w")
+    runner.add("few", group="few")
+    batch = runner.scheduler.next_batch()
+    assert kind(batch) == "S abc"
+    assert batch is not None
+    runner.scheduler.ended(next(work for work in batch.live if work.owner == "a"))
+    runner.scheduler.add(sequence("a", resumes=True))
+    runner.scheduler.finish(batch, 1.0)
+    assert [runner.run(), runner.run()] == ["P a", "S abc"]
+
+
+def test_a_request_for_many_sequences_does_not_hold_up_one_for_few() -> None:
+    runner = Runner()
+    many = [f"m{i}" for i in range(8)]
+    runner.add(*many, group="many")
+    runner.until("S m0m1m2")
+    runner.add("few", group="few")
+    runner.discard("m0")
+    assert runner.run() == "P few"
+    runner.discard("few")
+    runner.run()
+    assert runner.run() == "P m3", "a slot that nobody else wants goes to whoever waits"
+
+
+def test_requests_for_many_sequences_share_the_slots() -> None:
+    runner = Runner()
+    for group in "ab":
+        runner.add(*(f"{group}{i}" for i in range(8)), slots=4, group=group)
+    assert [runner.run() for _ in range(9)][-1] == "S a0a1b0b1"
+
+
+def test_a_prompt_that_is_given_up_half_way_makes_room() -> None:
+    runner = Runner(parts={"a": 3})
+    runner.add(*"ab")
+    runner.run()
+    runner.discard("a")
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P b", ("a",))
+
+
+@pytest.mark.parametrize("told", ["prompt_done", "ended"])
+def test_one_that_is_given_up_while_its_prompt_is_computed_stays_away(told: str) -> None:
+    scheduler, owner = Scheduler(), "a"
+    scheduler.add(sequence(owner))
+    batch = scheduler.next_batch()
+    assert batch is not None
+    scheduler.discard(owner, lane())
+    getattr(scheduler, told)(batch.prompt)
+    scheduler.finish(batch, 1.0)
+    assert not scheduler.runnable()
+    scheduler.add(sequence("b"))
+    batch = scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P b", ("a",))
+
+
+def test_background_prompts_wait_for_interactive_ones() -> None:
+    runner = Runner()
+    runner.add("nightly", priority=BACKGROUND)
+    runner.add("person")
+    assert runner.run() == "P person"
+
+
+def test_waiting_rows_counts_sequences() -> None:
+    runner = Runner()
+    runner.add(*"abcde")
+    assert runner.scheduler.waiting_rows("text") == 5
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sequences_step_together_and_none_is_lost(seed: int) -> None:
+    """A random life of sequences, followed by a runner's book of slots: what it is told must always add up."""
+    chance = random.Random(seed)
+    scheduler = Scheduler()
+    slots = chance.choice([1, 2, 5])
+    steps_left: dict[int, int] = {}
+    parts_left: dict[int, int] = {}
+    cancelled: set[int] = set()
+    ended: set[int] = set()
+    stepping: set[int] = set()  # the runner's rows
+    prefilling: int | None = None
+
+    def begin(owner: int, *, resumes: bool = False) -> None:
+        parts_left[owner] = chance.choice([1, 1, 2, 5])
+        scheduler.add(sequence(owner, slots, chance.choice([0, 1]), resumes=resumes))
+
+    def give_up(owner: int) -> None:
+        if owner not in ended:
+            cancelled.add(owner)
+            scheduler.discard(owner, lane(slots))
+
+    def turn() -> bool:
+        nonlocal prefilling
+        batch = scheduler.next_batch()
+        if batch is None:
+            return False
+        for owner in batch.left:
+            stepping.discard(owner)
+            prefilling = None if prefilling == owner else prefilling
+        over: list[Work] = []
+        if batch.prompt is not None:
+            owner = batch.prompt.owner
+            assert prefilling in (None, owner), "one prompt at a time"
+            assert owner not in stepping
+            prefilling = owner
+            parts_left[owner] -= 1
+        else:
+            assert {work.owner for work in batch.live} == stepping, "a step holds every live sequence"
+        assert len(stepping) + (prefilling is not None) <= slots
+        assert not {work.owner for work in batch.works} & (cancelled | ended)
+        if chance.random() < 0.15:  # somebody leaves while the batch runs
+            give_up(chance.choice(list(steps_left)))
+        if batch.prompt is not None and not parts_left[batch.prompt.owner]:
+            prefilling = None
+            stepping.add(batch.prompt.owner)
+            scheduler.prompt_done(batch.prompt)
+            over = [batch.prompt]
+        for work in over or batch.live:
+            steps_left[work.owner] -= 1
+            if steps_left[work.owner] < 0:
+                stepping.discard(work.owner)
+                scheduler.ended(work)
+                if work.owner in cancelled:
+                    continue
+                if chance.random() < 0.3:  # its context is full: it starts over
+                    steps_left[work.owner] = 3
+                    begin(work.owner, resumes=True)
+                else:
+                    ended.add(work.owner)
+        scheduler.finish(batch, chance.random())
+        return True
+
+    for owner in range(25):
+        steps_left[owner] = chance.choice([0, 1, 5, 20])
+        begin(owner)
+        for _ in range(chance.randrange(6)):
+            turn()
+        if chance.random() < 0.2:
+            give_up(chance.choice(list(steps_left)))
+    for _ in range(5000):
+        if not turn():
+            break
+    assert ended | cancelled == set(range(25))
+    assert not scheduler.runnable()
+    assert scheduler.waiting_rows("text") == 0
