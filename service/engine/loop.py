@@ -224,7 +224,8 @@ class Engine:
                 ticket = batch.prompt.owner
                 self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
         with self._changed:
-            self._pace[model.key].batch_ran(batch.lane, max(1, progress.tokens + progress.prompt_tokens), seconds)
+            for work in batch.works:
+                self._charge(work.owner, seconds / len(batch.works))
             if progress.prompt_done and batch.prompt is not None:
                 self._scheduler.prompt_done(batch.prompt)
             over = []
@@ -241,6 +242,12 @@ class Engine:
         with self._changed:
             self._scheduler.finish(batch, seconds)
 
+    def _charge(self, ticket: Ticket, seconds: float) -> None:
+        """A job under way has had this much time."""
+        if ticket in self._live:
+            ticket.seconds += seconds
+            self._pace[ticket.model.key].job_had(seconds)
+
     def _others_wait(self) -> bool:
         with self._changed:
             return bool(self._arrivals) or self._scheduler.runnable()
@@ -254,6 +261,8 @@ class Engine:
             self._observer.batch(model, batch, seconds, padding)
         with self._changed:
             self._pace[model.key].batch_ran(batch.lane, batch.rows, seconds)
+            for piece in batch.pieces:
+                self._charge(piece.work.owner, seconds * (piece.stop - piece.start) / batch.rows)
             over = [
                 work
                 for piece, answer in zip(batch.pieces, answers, strict=True)
@@ -327,7 +336,7 @@ class Engine:
 
     def _release(self, ticket: Ticket, *, served: bool) -> None:
         self._live.discard(ticket)
-        self._pace[ticket.model.key].job_ended(ticket.work, served=served)
+        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, served=served)
 
     def _lane(self, model: Model, call: Call) -> Lane:
         runner = model.runners[call.capability]

@@ -12,15 +12,15 @@ class Pace:
     """One model's measured rates, as moving averages."""
 
     def __init__(self) -> None:
-        self.backlog = 0.0
         self.jobs = 0
-        self._busy_seconds = 0.0
-        self._work_done = 0.0
+        self._backlog = 0.0  # work of the jobs under way
+        self._spent = 0.0  # seconds that these have had
+        self._work = 0.0  # of the jobs that were served, and the seconds that they took
+        self._seconds = 0.0
         self._lanes: dict[Lane, _Rates] = {}
 
     def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
         """Count a batch."""
-        self._busy_seconds += seconds
         rates = self._lanes.get(lane)
         if rates is None:
             rates = self._lanes[lane] = _Rates()
@@ -30,20 +30,25 @@ class Pace:
 
     def job_came(self, work: float) -> None:
         """Count a job that is taken in."""
-        self.backlog += work
+        self._backlog += work
         self.jobs += 1
 
-    def job_ended(self, work: float, *, served: bool) -> None:
-        """Count a job that is over; only a served one says something about the rate."""
-        self.backlog = max(0.0, self.backlog - work)
+    def job_had(self, seconds: float) -> None:
+        """Count time that a job under way was given."""
+        self._spent += seconds
+
+    def job_ended(self, work: float, seconds: float, *, served: bool) -> None:
+        """Count a job that is over, and the time that it had in all; only a served one says something about the rate."""
         self.jobs -= 1
+        self._backlog = max(0.0, self._backlog - work) if self.jobs else 0.0
+        self._spent = max(0.0, self._spent - seconds) if self.jobs else 0.0
         if served:
-            self._busy_seconds *= _FORGET_WORK
-            self._work_done = self._work_done * _FORGET_WORK + work
+            self._work = self._work * _FORGET_WORK + work
+            self._seconds = self._seconds * _FORGET_WORK + seconds
 
     def wait_seconds(self, workers: int) -> float:
-        """How long the accepted work will take."""
-        return self.backlog * self._busy_seconds / self._work_done / workers if self._work_done else 0.0
+        """How long what is left of the accepted work will take."""
+        return max(0.0, self._backlog * self._seconds / self._work - self._spent) / workers if self._work else 0.0
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller

@@ -34,7 +34,7 @@ class Ticket:
     """One job under way. `on_done(ticket)` is called once, on a worker's thread, when `result` or `error` is set; it is
     not called for a ticket that was cancelled.
 
-    `since` is when it began to wait for a batch, None while it does not. `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
+    `seconds` are its share of the batches so far. `since` is when it began to wait for a batch, None while it does not. `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
     last of them.
     """
 
@@ -49,6 +49,7 @@ class Ticket:
         "on_done",
         "priority",
         "result",
+        "seconds",
         "since",
         "submitted",
         "trace",
@@ -77,5 +78,6 @@ class Ticket:
         self.error: Exception | None = None
         self.cancelled = False
         self.holders = 0
+        self.seconds = 0.0
         self.submitted = time.monotonic()
         self.since: float | None = self.submitted

@@ -20,8 +20,15 @@ def generator(seed: int, index: int, step: int = 0) -> np.random.Generator:
 def normal(seed: int, count: int, shape: tuple[int, ...], step: int = 0, first: int = 0) -> np.ndarray:
     """Standard normal float32 noise for samples first to first + count. Returns (count, *shape)."""
     noise = np.empty((count, *shape), np.float32)
+    if not count:
+        return noise
+    stream = generator(seed, first, step)
+    philox = stream.bit_generator
+    fresh = philox.state  # setting a state takes a quarter of the time of making a generator
     for i in range(count):
-        generator(seed, first + i, step).standard_normal(dtype=np.float32, out=noise[i])
+        fresh["state"]["key"][1] = first + i
+        philox.state = fresh
+        stream.standard_normal(dtype=np.float32, out=noise[i])
     return noise
 
 

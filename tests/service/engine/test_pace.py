@@ -10,14 +10,14 @@ LANE = Lane("model", "shape", 64)
 
 def served(pace: Pace, jobs: int, work: float, seconds: float) -> None:
     for _ in range(jobs):
-        pace.backlog += work
-        pace.batch_ran(LANE, int(work), seconds)
-        pace.job_ended(work, served=True)
+        pace.job_came(work)
+        pace.job_had(seconds)
+        pace.job_ended(work, seconds, served=True)
 
 
 def test_nothing_is_promised_before_anything_was_measured() -> None:
     pace = Pace()
-    pace.backlog = 1e6
+    pace.job_came(1e6)
     assert pace.wait_seconds(workers=1) == 0
     assert pace.rows_within(LANE, 0.1, most=64) == 64
 
@@ -25,33 +25,47 @@ def test_nothing_is_promised_before_anything_was_measured() -> None:
 def test_the_wait_is_the_backlog_at_the_measured_rate() -> None:
     pace = Pace()
     served(pace, jobs=50, work=4, seconds=2.0)  # half a second for each unit of work
-    pace.backlog = 20
-    assert pace.wait_seconds(workers=1) == pytest.approx(10, rel=0.05)
-    assert pace.wait_seconds(workers=2) == pytest.approx(5, rel=0.05)
+    pace.job_came(20)
+    assert pace.wait_seconds(workers=1) == pytest.approx(10)
+    assert pace.wait_seconds(workers=2) == pytest.approx(5)
 
 
 def test_the_wait_follows_a_model_that_becomes_slower() -> None:
     pace = Pace()
     served(pace, jobs=200, work=1, seconds=0.1)
     served(pace, jobs=200, work=1, seconds=1.0)
-    pace.backlog = 1
+    pace.job_came(1)
     assert pace.wait_seconds(workers=1) > 0.9
+
+
+def test_the_time_that_a_large_job_had_is_no_rate_for_small_ones_beside_it() -> None:
+    pace = Pace()
+    served(pace, jobs=50, work=1, seconds=0.001)
+    pace.job_came(1000)
+    assert pace.wait_seconds(1) == pytest.approx(1.0)
+    for _ in range(500):
+        pace.job_had(0.001)
+        served(pace, jobs=1, work=1, seconds=0.001)
+    assert pace.wait_seconds(1) == pytest.approx(0.5)
 
 
 def test_a_job_that_was_not_served_frees_its_place_and_says_nothing_of_the_rate() -> None:
     pace = Pace()
     served(pace, jobs=10, work=1, seconds=1.0)
-    pace.backlog = 5
-    before = pace.wait_seconds(1)
-    pace.job_ended(4, served=False)
-    assert pace.backlog == 1
-    assert pace.wait_seconds(1) == pytest.approx(before / 5)
+    for work in (4, 1):
+        pace.job_came(work)
+    pace.job_had(3.0)
+    assert (pace.jobs, pace.wait_seconds(1)) == (2, pytest.approx(2))
+    pace.job_ended(4, 3.0, served=False)
+    assert (pace.jobs, pace.wait_seconds(1)) == (1, pytest.approx(1))
 
 
-def test_the_backlog_does_not_go_below_nothing() -> None:
+def test_a_job_that_takes_longer_than_was_thought_owes_nothing() -> None:
     pace = Pace()
-    pace.job_ended(3, served=False)
-    assert pace.backlog == 0
+    served(pace, jobs=10, work=1, seconds=1.0)
+    pace.job_came(1)
+    pace.job_had(60.0)
+    assert pace.wait_seconds(1) == 0
 
 
 def test_slow_rows_make_small_batches_but_never_empty_ones() -> None:
