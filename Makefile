@@ -40,8 +40,11 @@ train: .venv-dev/ready  ## Train, export and evaluate a recipe: make train RECIP
 report: .venv-dev/ready  ## Write report/index.html: figures and pictures of all models in exported/
 	.venv-dev/bin/python -m training report
 
-bench: .venv-dev/ready .venv/ready  ## Load the service with 64 mixed clients and check every answer
-	.venv-dev/bin/python -m benchmarks.mixed_clients
+BENCHMARKS := mixed_clients http_overhead one_client one_shot_limit one_shot_peers text_one_stream text_http \
+	diffusion_mixed diffusion_one density fairness memory device
+
+bench: .venv-dev/ready .venv/ready  ## Measure the service beside its peers (hours; BENCHMARKS=http_overhead for one of them)
+	set -e; for name in $(BENCHMARKS); do .venv-dev/bin/python -m benchmarks.$$name; done
 
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	sh requirements/lock.sh $(PYTHON)

@@ -1,0 +1,112 @@
+"""The same work on the same graph under load: our service against six others, each at the best of its settings.
+
+python -m benchmarks.one_shot_peers [--rounds 3] [--quick]
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.contenders import PEERS, Peer, Setting
+from benchmarks.environments import versions
+from benchmarks.harness import Comparison, interleaved
+from benchmarks.load import Failed, Measured, Request, ask, load
+from benchmarks.peers.graph import latent
+from benchmarks.results import installed, parse, publish
+from benchmarks.servers import NotReady, Served, ours, peer, resting
+from benchmarks.works import DENOISER_64, GAN, Work, check
+
+CLIENTS = 64
+RATE_BAR, P99_BAR = 2.0, 1.0
+WHAT = f"""{CLIENTS} clients, one image a request, the same ONNX file and ONNX Runtime everywhere. Each peer is first run once in
+every one of its settings (`benchmarks/contenders.py`); the one with most answers is kept for it, and then takes turns with our
+service, which runs with its defaults. A peer that polls where nobody asks is stopped meanwhile. The bars are on the peer that comes closest."""
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Our service and a peer in turn: throughput and p99 of the same runs."""
+
+    other: Peer
+    setting: Setting
+    rate: Comparison
+    p99: Comparison
+
+
+def duel(mine: Served, other: Peer, setting: Setting, work: Work, rounds: int, seconds: float) -> Duel:
+    """Run one."""
+    runs: dict[str, list[Measured]] = {"ours": [], "peer": []}
+
+    def run(side: str, served: Served, requests: Sequence[Request]) -> float:
+        runs[side].append(_loaded(served, requests, work, seconds))
+        return runs[side][-1].rate
+
+    def run_ours() -> float:
+        with resting(up) if other.polls else contextlib.nullcontext():
+            return run("ours", mine, asked)
+
+    theirs, asked = other.requests(work), work.requests()
+    with peer(other.name, other.arguments(work, setting), theirs[0]) as up:
+        rates = interleaved({"ours": run_ours, "peer": lambda: run("peer", up, theirs)}, rounds)
+    # The first run of each was the warm-up.
+    tails = {side: [1000 * measured.p99 for measured in found[1:]] for side, found in runs.items()}
+    sides = ("Amostra", other.label)
+    return Duel(
+        other,
+        setting,
+        Comparison(f"{work.name}, throughput", *sides, "images/s", "higher", rates["ours"], rates["peer"]),
+        Comparison(f"{work.name}, p99", *sides, "ms", "lower", tails["ours"], tails["peer"]),
+    )
+
+
+def best_setting(other: Peer, work: Work, settings: Sequence[Setting], seconds: float) -> tuple[Setting, list[str]]:
+    """The setting in which a peer answers most, and a remark about each that failed. Raises Failed if all did."""
+    requests, remarks = other.requests(work), []
+    rates: dict[Setting, float] = {}
+    for setting in settings:
+        try:
+            with peer(other.name, other.arguments(work, setting), requests[0]) as up:
+                check(work, 1, other.image(ask(up.port, requests[1]), work), latent(work.drawings[1][1]))
+                rates[setting] = _loaded(up, requests, work, seconds).rate
+        except (Failed, NotReady) as failure:
+            remarks.append(f"{other.label} with {setting} failed: {str(failure).splitlines()[0][:120]}.")
+    if not rates:
+        raise Failed(f"{other.label}, {work.name}: no setting worked: {' '.join(remarks)}")
+    return max(rates, key=rates.__getitem__), remarks
+
+
+def _loaded(served: Served, requests: Sequence[Request], work: Work, seconds: float) -> Measured:
+    try:
+        return load(served.port, served.pid, requests, CLIENTS, seconds, work.answer_bytes)
+    except Failed as failure:
+        raise Failed(f"{failure}\n{served.log.read_text(errors='replace')[-2000:]}") from failure
+
+
+def main() -> None:
+    options = parse(__doc__, rounds=3)
+    seconds, rounds = (1.0, 1) if options.quick else (3.0, options.rounds)
+    comparisons, notes = [], []
+    for work in (GAN, DENOISER_64):
+        duels = []
+        with ours(work.requests()[0]) as mine:
+            for other in PEERS:
+                settings = other.settings[:1] if options.quick else other.settings
+                setting, remarks = best_setting(other, work, settings, seconds / 2)
+                duels.append(duel(mine, other, setting, work, rounds, seconds))
+                notes += [*remarks, f"{work.name}, {other.label}: {setting}."]
+                print(notes[-1], f"{duels[-1].rate.ratio:.2f}×, p99 {duels[-1].p99.ratio:.2f}×", flush=True)
+        closest = min(duels, key=lambda found: found.rate.ratio)
+        for found in sorted(duels, key=lambda found: found.rate.ratio):
+            bars = (RATE_BAR, P99_BAR) if found is closest else (None, None)
+            comparisons += [replace(found.rate, bar=bars[0]), replace(found.p99, bar=bars[1])]
+    if options.quick:
+        return
+    about = installed("onnxruntime-gpu", "bentoml")
+    for other in PEERS:
+        for name, version in versions(other.name, *other.distributions, "onnxruntime").items():
+            about[name if name != "onnxruntime" else f"{other.label}'s onnxruntime"] = version
+    publish("one_shot_peers", WHAT, comparisons, about, notes)
+
+
+if __name__ == "__main__":
+    main()

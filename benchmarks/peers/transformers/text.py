@@ -1,0 +1,32 @@
+"""`generate` of Hugging Face transformers, greedily with its default cache: a process for benchmarks.side.
+
+python -m benchmarks.peers.transformers.text <checkpoint> <threads>
+"""
+
+import sys
+import time
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from benchmarks.side import answer
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[2]))
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def run(prompt: list[int], tokens: int) -> dict:
+        start = time.perf_counter()
+        ids = torch.tensor([prompt])
+        written = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=tokens, min_new_tokens=None
+        )[0, len(prompt) :].tolist()
+        return {"seconds": time.perf_counter() - start, "tokens": written}
+
+    answer(run)
+
+
+if __name__ == "__main__":
+    main()

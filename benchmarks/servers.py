@@ -1,0 +1,140 @@
+"""Servers in processes of their own: started on a free port, waited for, timed by the kernel, and stopped to the last child."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.environments import environment
+from benchmarks.load import Request, ask
+from benchmarks.processes import alive, family
+
+ROOT = Path(__file__).parents[1]
+
+
+class NotReady(RuntimeError):
+    """A server that ended, or did not answer, with the end of its log."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server under way: its port on 127.0.0.1, its first process and its log."""
+
+    port: int
+    pid: int
+    log: Path
+
+
+@contextlib.contextmanager
+def serving(
+    command: Sequence[str], port: int, ready: Request, env: Mapping[str, str] | None = None, seconds: float = 120.0
+) -> Iterator[Served]:
+    """Run a server until the block ends; the block begins when `ready` is answered with 200. Raises NotReady."""
+    with tempfile.TemporaryDirectory() as home:
+        log = Path(home) / "log.txt"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        served = Served(port, process.pid, log)
+        try:
+            _wait(process, served, ready, seconds)
+            yield served
+        finally:
+            _stop(process)
+
+
+@contextlib.contextmanager
+def ours(ready: Request, models: Path | None = None, app: str = "service.app:Amostra") -> Iterator[Served]:
+    """The service as `make serve` starts it, with its default settings; it is ready when `ready` is answered."""
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", app, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "30"]
+    with tempfile.TemporaryDirectory() as home:
+        env = {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "True"}
+        if models is not None:
+            env["AMOSTRA_MODELS"] = str(models)
+        with serving(command, port, ready, env) as served:
+            yield served
+
+
+@contextlib.contextmanager
+def peer(name: str, arguments: Sequence[str], ready: Request) -> Iterator[Served]:
+    """A peer's `server.py` in its own environment."""
+    port = free_port()
+    python = str(environment(name))
+    # A stray BLAS or OpenMP pool would take the cores from the graph's own threads.
+    env = {"OMP_NUM_THREADS": "1", "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"}
+    with serving(
+        [python, "-m", f"benchmarks.peers.{name}.server", "--port", str(port), *arguments], port, ready, env
+    ) as up:
+        yield up
+
+
+@contextlib.contextmanager
+def resting(served: Served) -> Iterator[None]:
+    """A server that stands still while another is measured."""
+    members = list(family(served.pid))
+    _signal(members, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(members, signal.SIGCONT)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen, served: Served, ready: Request, seconds: float) -> None:
+    end, found = time.monotonic() + seconds, "it did not answer"
+    while True:
+        with contextlib.suppress(OSError):
+            answer = ask(served.port, ready)
+            if answer.status == 200:
+                return
+            found = f"it answered {answer.status} {answer.body[:200]!r}"
+        if process.poll() is not None:
+            found = f"it ended with {process.returncode}"
+        elif time.monotonic() < end:
+            time.sleep(0.1)
+            continue
+        tail = served.log.read_text(errors="replace")[-3000:]
+        raise NotReady(f"{found}: {' '.join(map(str, process.args))}\n{tail}")
+
+
+def _stop(process: subprocess.Popen, seconds: float = 15.0, orphan_seconds: float = 2.0) -> None:
+    """Ask it to end, and end what is left of its family."""
+    born = family(process.pid)
+    process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while (left := alive(born)) and time.monotonic() < end:
+        if process.poll() is not None:
+            end = min(end, time.monotonic() + orphan_seconds)
+        time.sleep(0.05)
+    _signal(left, signal.SIGKILL)
+    process.wait(10)
+    while alive(born):
+        time.sleep(0.01)
+
+
+def _signal(numbers: Sequence[int], which: signal.Signals) -> None:
+    for number in numbers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, which)

@@ -1,0 +1,140 @@
+"""One stream of text: our engine against torch, transformers and onnxruntime-genai, tokens a second of a lone request.
+
+    python -m benchmarks.text_one_stream [--rounds 5] [--quick]
+
+A prompt of 32 tokens, a new one in each round, and 96 tokens after it, greedily, from the request to the last token. Torch has
+our own weights; the other peers have a Llama of as many layers, heads, key/value heads and weights. Every peer runs with one
+thread and with two, and its better setting counts.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.environments import environment, versions
+from benchmarks.harness import Comparison, interleaved
+from benchmarks.in_process import InProcess
+from benchmarks.models import CHARACTERS, MEDIUM, SMALL, TextSize, text_model, text_recipe
+from benchmarks.results import installed, parse, publish
+from benchmarks.side import ROOT, Side
+from service.engine.job import Sampling
+from service.tasks import complete
+
+PROMPT, TOKENS = 32, 96
+TINY = TextSize(2, 64, 2)
+BARS = {
+    TINY: {"torch eager": None, "transformers": None, "genai": None, "genai, ours with 8-bit weights": None},
+    SMALL: {"torch eager": 6.0, "transformers": 6.0, "genai": 1.0},
+    MEDIUM: {"torch eager": 2.5, "transformers": 6.0, "genai": 1.0, "genai, ours with 8-bit weights": 3.0},
+}
+
+
+def prompts() -> Iterator[list[int]]:
+    """A new prompt each time, that no cache has seen; the first token is the one that starts a text."""
+    rng = np.random.default_rng(0)
+    while True:
+        yield [0, *rng.integers(1, len(CHARACTERS) - 1, PROMPT - 1).tolist()]
+
+
+def ours(engine: InProcess, prompt: list[int], tokens: int = TOKENS) -> tuple[float, str]:
+    """Seconds of a completion, and its text."""
+    request = complete.Request(np.array(prompt[1:]), "", 0, 0, tokens, Sampling(temperature=0.0))
+    (ended,) = engine.run([(complete.complete(engine.model, request), request.work)])
+    return ended.seconds, ended.result.text
+
+
+def rate(engine: InProcess) -> Callable[[], float]:
+    """Our tokens a second, on a new prompt."""
+    own = prompts()
+    return lambda: TOKENS / ours(engine, next(own))[0]
+
+
+def rate_of(side: Side) -> Callable[[], float]:
+    own = prompts()
+    return lambda: TOKENS / side(prompt=next(own), tokens=TOKENS)["seconds"]
+
+
+def check(engine: InProcess, torch_side: Side) -> None:
+    """Our text is torch's."""
+    prompt = next(prompts())
+    found = ours(engine, prompt)[1]
+    expected = "".join(CHARACTERS[i] for i in torch_side(prompt=prompt, tokens=TOKENS)["tokens"])
+    if found != expected:
+        raise AssertionError(f"expected torch's text {expected!r}, found {found!r}")
+
+
+def prepare(size: TextSize, directory: Path) -> None:
+    """Make the models of all sides in a directory."""
+    _, gpt = text_model(directory, size)
+    text_model(directory, size, "int8")
+    torch.save(gpt, directory / "gpt.pt")
+    arguments = [size.layers, size.width, size.heads, size.kv_heads, size.context, len(CHARACTERS)]
+    builder = [environment("genai"), "-m", "benchmarks.peers.genai.checkpoint", directory, *arguments]
+    subprocess.run([*map(str, builder)], cwd=ROOT, check=True)
+
+
+def measure(size: TextSize, directory: Path, rounds: int) -> list[Comparison]:
+    """All comparisons of one size."""
+    with ExitStack() as stack:
+        engines = {
+            name: stack.enter_context(InProcess(directory / text_recipe(size, weights).name / "1"))
+            for name, weights in (("ours", "float32"), ("ours, 8 bits", "int8"))
+        }
+        contenders = {name: rate(engine) for name, engine in engines.items()}
+        for threads in (1, 2):
+            sides = {
+                "torch eager": Side(sys.executable, "benchmarks.torch_text", directory / "gpt.pt", threads),
+                "transformers": Side(
+                    environment("transformers"),
+                    "benchmarks.peers.transformers.text",
+                    directory / "transformers",
+                    threads,
+                ),
+                "genai": Side(environment("genai"), "benchmarks.peers.genai.text", directory / "genai", threads),
+            }
+            for name, side in sides.items():
+                contenders[f"{name}, {threads} thread{'s' * (threads > 1)}"] = rate_of(stack.enter_context(side))
+            check(engines["ours"], sides["torch eager"])
+        return compare(size, interleaved(contenders, rounds))
+
+
+def compare(size: TextSize, figures: dict[str, list[float]]) -> list[Comparison]:
+    """Against the better setting of each peer."""
+    made = []
+    for bar_name, bar in BARS[size].items():
+        peer, _, how = bar_name.partition(", ")
+        settings = [name for name in figures if name.partition(", ")[0] == peer]
+        best = max(settings, key=lambda name: np.median(figures[name]))
+        mine = "ours, 8 bits" if how else "ours"
+        made.append(Comparison(size.name, mine, best, "tokens/s", "higher", figures[mine], figures[best], bar))
+    return made
+
+
+def main() -> None:
+    ask = parse(__doc__, rounds=5)
+    compared: list[Comparison] = []
+    for size in (TINY,) if ask.quick else (SMALL, MEDIUM):
+        with tempfile.TemporaryDirectory() as directory:
+            prepare(size, Path(directory))
+            compared += measure(size, Path(directory), 1 if ask.quick else ask.rounds)
+    if ask.quick:
+        return
+    publish(
+        "text_one_stream",
+        "One stream of text through the engine, a prompt of 32 tokens and 96 after it, greedily, against the better of one "
+        "and two threads of each peer; one key/value head everywhere, 65 tokens. Torch has our weights and gives our text.",
+        compared,
+        installed("onnxruntime-gpu", "torch")
+        | versions("transformers", "transformers")
+        | versions("genai", "onnxruntime-genai"),
+    )
+
+
+if __name__ == "__main__":
+    main()
