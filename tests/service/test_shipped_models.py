@@ -10,7 +10,7 @@ from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import Arrays, RowCall
 from service.engine.rows import RowRunner
 from service.loading import load_model
-from service.model import LoadedModel
+from service.model import TASKS, LoadedModel
 from service.settings import Settings
 from service.tasks.tokens import width_of
 
@@ -27,7 +27,7 @@ def load(directory: Path) -> LoadedModel:
 
 def test_every_task_has_a_shipped_default_model() -> None:
     tasks = {model.id: model.tasks for model in map(load, SHIPPED)}
-    for task in ("generate", "denoise", "score", "complete"):
+    for task in TASKS:
         assert task in tasks[getattr(Settings(), f"default_{task}")]
 
 
