@@ -30,10 +30,12 @@ class Pending:
         self._tickets: list[Ticket] = []
         self._count = len(jobs)
         self._ended = itertools.count(1)
+        here = len(jobs) == 1
         trace = {"request_id": request.scope["amostra.request_id"]}
         try:
             for job, work in jobs:
-                self._tickets.append(state.engine.submit(model, job, work, self._on_done, group=self, trace=trace))
+                ticket = state.engine.submit(model, job, work, self._on_done, group=self, trace=trace, here=here)
+                self._tickets.append(ticket)
         except BaseException:
             self._cancel()
             raise

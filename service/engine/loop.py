@@ -36,7 +36,8 @@ class Engine:
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way,
     and `shares` may say something else for a model, by its id;
     `batch_seconds` bounds how long one batch keeps a thread, so that a model of slow rows leaves room for others;
-    sequences that nobody else waits for take steps for up to `step_seconds` at a time.
+    sequences that nobody else waits for take steps for up to `step_seconds` at a time. A job that is shorter than
+    `here_seconds` and has the engine to itself may be run by whoever submits it: handing it over would take as long.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Engine:
         queue_requests: int = 1024,
         batch_seconds: float = 0.1,
         step_seconds: float = 0.002,
+        here_seconds: float = 0.001,
         shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class Engine:
         self._queue_requests = queue_requests
         self._batch_seconds = batch_seconds
         self._step_seconds = step_seconds
+        self._here_seconds = here_seconds
         self._shares = shares or {}
         self._observer = observer
         self._scheduler = Scheduler()
@@ -110,20 +113,39 @@ class Engine:
         priority: int = INTERACTIVE,
         group: Any = None,
         trace: dict[str, str] | None = None,
+        here: bool = False,
     ) -> Ticket:
         """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens. The jobs of a `group`
-        share what one job alone would get where sequences wait for a slot; `trace` names the request to an observer."""
+        share what one job alone would get where sequences wait for a slot; `trace` names the request to an observer.
+        `here` allows to run it on this very thread, before this returns, where it is short and alone."""
         ticket = Ticket(model, job, work, priority, on_done, group, trace)
         with self._changed:
             if self._stopping:
                 raise NotReady("the service is stopping: send the request to another replica")
             if model.key not in self._known:
                 self._meet(model)
+            here = here and not self._live and self._pace[model.key].seconds_for(work) <= self._here_seconds
             self._live.add(ticket)
             self._pace[model.key].job_came(work)
             self._arrivals.append(ticket)
-            self._changed.notify()
+            if not here:
+                self._changed.notify()
+        if here:
+            self._help(ticket)
         return ticket
+
+    def _help(self, ticket: Ticket) -> None:
+        """Do what a worker would do, until this job has ended or turns out to be longer than was thought."""
+        until = time.monotonic() + self._here_seconds
+        while ticket in self._live and time.monotonic() < until:
+            with self._changed:
+                found = self._take()
+            if found is None:
+                break
+            self._do(found)
+        with self._changed:
+            if self._arrivals or self._scheduler.runnable():
+                self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
         """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
@@ -172,10 +194,13 @@ class Engine:
                     self._changed.wait()
                 if self._arrivals or self._scheduler.runnable():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
-            if isinstance(found, Ticket):
-                self._advance(found, next, found.job)
-            else:
-                self._serve(found)
+            self._do(found)
+
+    def _do(self, found: Ticket | Batch) -> None:
+        if isinstance(found, Ticket):
+            self._advance(found, next, found.job)
+        else:
+            self._serve(found)
 
     def _take(self) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""

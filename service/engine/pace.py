@@ -1,5 +1,7 @@
 """How fast a model is: measured while it works, used to say how long the queue is and how large a batch may be."""
 
+import math
+
 from service.engine.batch import Lane
 
 _KEEP = 0.9
@@ -49,6 +51,10 @@ class Pace:
     def wait_seconds(self, workers: int) -> float:
         """How long what is left of the accepted work will take."""
         return max(0.0, self._backlog * self._seconds / self._work - self._spent) / workers if self._work else 0.0
+
+    def seconds_for(self, work: float) -> float:
+        """How long a job of so much work will take; infinity where nothing was measured."""
+        return work * self._seconds / self._work if self._work else math.inf
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller

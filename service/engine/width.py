@@ -1,8 +1,8 @@
 """One thread or all cores: two sessions of a graph, and which of them is the faster for work that is alone.
 
 For many requests a thread for each of several batches is the fastest. A batch that has the machine to itself may gain from
-more threads, up to twice, or lose, where its operators are small: both are tried, and the faster one is kept. A wide session
-whose bits differ is never used.
+more threads, up to twice, or lose, where its operators are small: both are tried, the faster one is used, and the other one
+is tried again now and then. A wide session whose bits differ is never used.
 """
 
 import logging
@@ -16,6 +16,8 @@ import onnxruntime as ort
 log = logging.getLogger("amostra.engine")
 
 _TRIALS = 5
+_AGAIN = 50
+_KEEP = 0.8
 _KEPT = 256
 
 Widen = Callable[[], ort.InferenceSession]
@@ -23,15 +25,20 @@ Widen = Callable[[], ort.InferenceSession]
 
 @dataclass
 class _Trial:
-    """The least seconds that each of the two took, and how often each was tried."""
+    """The seconds that each of the two takes, as moving averages, and how often each was tried."""
 
-    least: list[float] = field(default_factory=lambda: [np.inf, np.inf])
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
     count: list[int] = field(default_factory=lambda: [0, 0])
 
     def wide_is_next(self) -> bool:
         if min(self.count) < _TRIALS:
             return self.count[1] < self.count[0]
-        return self.least[1] < self.least[0]
+        return (self.seconds[1] < self.seconds[0]) != (sum(self.count) % _AGAIN == 0)
+
+    def took(self, which: int, seconds: float) -> None:
+        keep = _KEEP if self.count[which] else 0.0
+        self.seconds[which] = keep * self.seconds[which] + (1 - keep) * seconds
+        self.count[which] += 1
 
 
 class Width:
@@ -55,9 +62,7 @@ class Width:
         """How long work that was alone took."""
         trial = self._trials.get(key)
         if trial is not None:
-            wide = int(session is self._wide)
-            trial.count[wide] += 1
-            trial.least[wide] = min(trial.least[wide], seconds)
+            trial.took(int(session is self._wide), seconds)
             if len(self._trials) > _KEPT:  # image sizes are the client's choice
                 self._trials.pop(next(iter(self._trials)))
 

@@ -106,6 +106,71 @@ class TestResults:
         assert max(len(batch) for batch in model.runner.batches) <= 6
 
 
+class TestHere:
+    """Short jobs that are alone are run by whoever submits them."""
+
+    def threads(self, engine: Engine, count: int, **options: bool) -> list[str]:
+        model, book, names = FakeModel(), Book(), []
+
+        def job(value: float) -> Job:
+            answer = yield call(value)
+            names.append(threading.current_thread().name)
+            return answer["y"][0, 0]
+
+        for i in range(count):
+            engine.submit(model, job(i), 1, book.done, **options)
+            assert book.wait(i + 1)[-1].result == 2 * i
+        assert engine.live == 0
+        return names
+
+    def test_once_it_is_known_that_they_are_short(self) -> None:
+        with running(here_seconds=10.0) as engine:
+            names = self.threads(engine, 5, here=True)
+        assert names[0].startswith("amostra-worker")
+        assert set(names[1:]) == {threading.current_thread().name}
+
+    def test_not_unless_it_is_allowed(self, engine: Engine) -> None:
+        assert all(name.startswith("amostra-worker") for name in self.threads(engine, 5))
+
+    def test_not_where_they_are_long(self) -> None:
+        with running(here_seconds=0.0) as engine:
+            assert all(name.startswith("amostra-worker") for name in self.threads(engine, 5, here=True))
+
+    def test_not_while_others_are_under_way(self, book: Book) -> None:
+        slow = FakeModel("slow")
+        with running(here_seconds=10.0) as engine:
+            self.threads(engine, 2, here=True)
+            slow.runner.gate.clear()
+            engine.submit(slow, doubling(1), 1, book.done)
+            names = self.threads_beside(engine)
+            slow.runner.gate.set()
+            book.wait(1)
+        assert all(name.startswith("amostra-worker") for name in names)
+
+    def threads_beside(self, engine: Engine) -> list[str]:
+        model, book, names = FakeModel(), Book(), []
+
+        def job() -> Job:
+            yield call(1.0)
+            names.append(threading.current_thread().name)
+
+        for i in range(3):
+            engine.submit(model, job(), 1, book.done, here=True)
+            book.wait(i + 1)
+        return names
+
+    def test_one_that_turns_out_long_is_left_to_the_workers(self, book: Book) -> None:
+        model = FakeModel()
+        with running(here_seconds=0.05) as engine:
+            engine.submit(model, doubling(1), 1, book.done)
+            book.wait(1)
+            model.runner.seconds_per_row = 0.06
+            start = time.monotonic()
+            engine.submit(model, repeated(1.0, 10), 1, book.done, here=True)
+            assert time.monotonic() - start < 0.3
+            assert book.wait(2)[-1].result == 2.0**10
+
+
 class TestFailures:
     def test_a_poisoned_row_fails_alone(self, engine: Engine, model: FakeModel, book: Book) -> None:
         model.runner.gate.clear()
