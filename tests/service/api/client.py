@@ -90,6 +90,7 @@ class Api:
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
             shares=self.settings.shares,
+            here_seconds=0.0,  # the gate would hold the event loop
             observer=self.metrics,
         )
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
