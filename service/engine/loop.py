@@ -10,22 +10,21 @@ piece by piece, so that one bad input fails alone.
 import logging
 import threading
 import time
-import weakref
-from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from service.engine.admission import Admission
 from service.engine.batch import INTERACTIVE, Batch, Lane, Work
 from service.engine.job import Call, Job, RowCall
-from service.engine.pace import Pace
 from service.engine.rows import RowRunner
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import Progress, SequenceRunner
-from service.engine.share import EVEN, Share
+from service.engine.share import Share
 from service.engine.ticket import Model, Observer, Ticket
-from service.errors import AmostraError, InternalError, ModelFailed, NotReady, Overloaded
+from service.errors import AmostraError, InternalError, ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
 
@@ -57,20 +56,15 @@ class Engine:
         self._workers = workers
         self._max_rows = max_rows
         self._max_elements = max_elements
-        self._queue_seconds = queue_seconds
-        self._queue_requests = queue_requests
         self._batch_seconds = batch_seconds
         self._step_seconds = step_seconds
         self._here_seconds = here_seconds
-        self._shares = shares or {}
         self._observer = observer
         self._scheduler = Scheduler()
         self._changed = threading.Condition()
         self._arrivals: deque[Ticket] = deque()
         self._live: set[Ticket] = set()
-        self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
-        self._known: set[Hashable] = set()
-        self._gone: deque[Hashable] = deque()
+        self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
         self._threads: list[threading.Thread] = []
         self._stopping = False
 
@@ -93,16 +87,7 @@ class Engine:
 
     def admit(self, model: Model) -> None:
         """Raise Overloaded where a model's queue is full, with the time to come back."""
-        share = self._shares.get(model.id, EVEN)
-        wait, jobs = self.wait_seconds(model), self._pace[model.key].jobs
-        seconds = share.queue_seconds or self._queue_seconds
-        full = len(self._live) >= self._queue_requests or jobs >= (share.queue_requests or self._queue_requests)
-        if wait > seconds or full:
-            raise Overloaded(
-                f"{wait:.1f} s of work stand before this request to model {model.id} and {len(self._live)} jobs are "
-                f"under way, {jobs} of them for it: send it again after the seconds that Retry-After gives",
-                retry_after=max(1.0, wait - seconds / 2),
-            )
+        self._admission.admit(model, len(self._live))
 
     def submit(
         self,
@@ -122,11 +107,10 @@ class Engine:
         with self._changed:
             if self._stopping:
                 raise NotReady("the service is stopping: send the request to another replica")
-            if model.key not in self._known:
-                self._meet(model)
-            here = here and not self._live and self._pace[model.key].seconds_for(work) <= self._here_seconds
+            pace = self._admission.pace(model)
+            here = here and not self._live and pace.seconds_for(work) <= self._here_seconds
             self._live.add(ticket)
-            self._pace[model.key].job_came(work)
+            self._admission.came(ticket)
             self._arrivals.append(ticket)
             if not here:
                 self._changed.notify()
@@ -162,7 +146,7 @@ class Engine:
 
     def wait_seconds(self, model: Model) -> float:
         """How long the work before a new request will take, by the measured rate."""
-        return self._pace[model.key].wait_seconds(self._workers)
+        return self._admission.wait_seconds(model)
 
     def waiting_rows(self, model: Model) -> int:
         """Rows that are in no batch yet."""
@@ -173,17 +157,6 @@ class Engine:
     def live(self) -> int:
         """Jobs taken in and not ended."""
         return len(self._live)
-
-    def _meet(self, model: Model) -> None:
-        """Take note of a new model, and let go of what is kept about those that are in memory no more."""
-        self._known.add(model.key)
-        # Called on whichever thread drops the model last, maybe in the middle of a decision: only a note is taken.
-        weakref.finalize(model, self._gone.append, model.key).atexit = False
-        while self._gone:
-            key = self._gone.popleft()
-            self._known.discard(key)
-            self._pace.pop(key, None)
-            self._scheduler.forget(key)
 
     def _work(self) -> None:
         while True:
@@ -237,11 +210,13 @@ class Engine:
     def _serve_sequences(self, batch: Batch, runner: SequenceRunner) -> None:
         model = batch.works[0].owner.model
         start = time.monotonic()
+        forget = self._scheduler.ended
         try:
             progress = runner.run(batch, 0.0 if self._others_wait() else self._step_seconds)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
             log.exception("the runner of %s failed", model.id)
             progress = Progress(ended=[(work, error) for work in batch.works])
+            forget = self._scheduler.give_up
         seconds = time.monotonic() - start
         if self._observer:
             self._observer.sequences(model, batch, progress, seconds)
@@ -255,7 +230,7 @@ class Engine:
                 self._scheduler.prompt_done(batch.prompt)
             over = []
             for work, answer in progress.ended:
-                self._scheduler.ended(work)
+                forget(work)
                 if not work.owner.cancelled:
                     work.owner.holders += 1
                     over.append((work.owner, answer))
@@ -270,8 +245,7 @@ class Engine:
     def _charge(self, ticket: Ticket, seconds: float) -> None:
         """A job under way has had this much time."""
         if ticket in self._live:
-            ticket.seconds += seconds
-            self._pace[ticket.model.key].job_had(seconds)
+            self._admission.had(ticket, seconds)
 
     def _others_wait(self) -> bool:
         with self._changed:
@@ -280,12 +254,12 @@ class Engine:
     def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
         model = batch.works[0].owner.model
         start = time.monotonic()
-        answers, padding = _run(runner, batch)
+        answers, padding = runner.run_each(batch)
         seconds = time.monotonic() - start
         if self._observer:
             self._observer.batch(model, batch, seconds, padding)
         with self._changed:
-            self._pace[model.key].batch_ran(batch.lane, batch.rows, seconds)
+            self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds)
             for piece in batch.pieces:
                 self._charge(piece.work.owner, seconds * (piece.stop - piece.start) / batch.rows)
             over = [
@@ -341,8 +315,8 @@ class Engine:
                 ticket.lane = lane
                 ticket.since = time.monotonic()
                 ticket.holders -= 1
-                weight = self._shares.get(ticket.model.id, EVEN).weight
-                self._scheduler.add(Work(ticket, call, lane, ticket.priority, group=ticket.group), weight)
+                work = Work(ticket, call, lane, ticket.priority, group=ticket.group)
+                self._scheduler.add(work, self._admission.share(ticket.model).weight)
                 return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=False)
@@ -361,7 +335,7 @@ class Engine:
 
     def _release(self, ticket: Ticket, *, served: bool) -> None:
         self._live.discard(ticket)
-        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, served=served)
+        self._admission.ended(ticket, served=served)
 
     def _lane(self, model: Model, call: Call) -> Lane:
         runner = model.runners[call.capability]
@@ -371,18 +345,8 @@ class Engine:
         elements = max(1, sum(a[:1].size for a in call.inputs.values()))
         most = min(self._max_rows, runner.max_rows, max(1, self._max_elements // elements))
         lane = Lane(model.key, (call.capability, call.shape), most)
-        rows = self._pace[model.key].rows_within(lane, self._batch_seconds, most)
+        rows = self._admission.pace(model).rows_within(lane, self._batch_seconds, most)
         return Lane(lane.queue, lane.key, rows)
-
-
-def _run(runner: RowRunner, batch: Batch) -> tuple[list, int]:
-    """Run a batch. Returns an answer or an exception for each piece, and the rows that were padding."""
-    try:
-        return runner.run(batch)
-    except Exception as error:  # whatever the runtime raises: find out whose rows it was
-        if len(batch.pieces) == 1:
-            return [error], 0
-        return [_run(runner, Batch(batch.lane, (piece,)))[0][0] for piece in batch.pieces], 0
 
 
 def _typed(error: Exception, model: Model) -> AmostraError:

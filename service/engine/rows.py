@@ -92,6 +92,17 @@ class RowRunner:
         self._give_back(key, bound)
         return results, size - at
 
+    def run_each(self, batch: Batch) -> tuple[list[Arrays | Exception], int]:
+        """Run a batch, and where it fails piece by piece, so that one bad input fails alone. Returns the outputs of each
+        piece or what went wrong, and the rows that were padding."""
+        try:
+            answers, padding = self.run(batch)
+            return list(answers), padding
+        except Exception as error:  # whatever the runtime raises: find out whose rows it was
+            if len(batch.pieces) == 1:
+                return [error], 0
+            return [self.run_each(Batch(batch.lane, (piece,)))[0][0] for piece in batch.pieces], 0
+
     def warm(self, inputs: Arrays) -> None:
         """Run once, so that the first request does not pay for it."""
         _Bound(self._session, self._device, self._inputs, self._outputs, len(next(iter(inputs.values()))), inputs).run()

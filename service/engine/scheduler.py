@@ -135,6 +135,10 @@ class Scheduler:
         """Say that a sequence is over and that its runner knows it; its slot is free."""
         self._sequences(work.lane).ended(work)
 
+    def give_up(self, work: Work) -> None:
+        """Say that a sequence is over, and that its runner does not know it yet."""
+        self._sequences(work.lane).discard(work.owner)
+
     def _sequences(self, lane: Lane) -> SequenceLane:
         found = self._queues[lane.queue].lanes[lane]
         assert isinstance(found, SequenceLane)

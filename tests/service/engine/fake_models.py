@@ -13,11 +13,14 @@ from contract import Capability
 from service.engine.batch import Batch
 from service.engine.job import Job, RowCall
 from service.engine.loop import Engine
+from service.engine.rows import RowRunner
 from service.engine.ticket import Ticket
 
 
-class Doubler:
+class Doubler(RowRunner):
     """Rows in, twice the rows out. A row below zero makes its batch raise; `gate` holds batches back while closed."""
+
+    max_rows = 64
 
     def __init__(self, max_rows: int = 64) -> None:
         self.max_rows = max_rows

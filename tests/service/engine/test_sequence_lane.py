@@ -287,3 +287,18 @@ def test_sequences_step_together_and_none_is_lost(seed: int) -> None:
     assert ended | cancelled == set(range(25))
     assert not scheduler.runnable()
     assert scheduler.waiting_rows("text") == 0
+
+
+def test_a_runner_that_broke_is_told_of_what_it_still_holds() -> None:
+    runner = Runner()
+    runner.add(*"abc")
+    runner.until("S abc")
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    for work in batch.works:
+        runner.scheduler.give_up(work)
+    runner.scheduler.finish(batch, 1.0)
+    runner.add("d")
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P d", ("a", "b", "c"))

@@ -99,5 +99,5 @@ def test_what_is_kept_about_a_model_goes_with_it() -> None:
                 return gone() is None
 
             eventually(is_gone)
-        assert len(engine._pace) <= 2
+        assert len(engine._admission._pace) <= 2
         assert len(engine._scheduler._queues) <= 2

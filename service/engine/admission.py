@@ -1,0 +1,86 @@
+"""Who is let in, and what each model may take: queues are bounded in units of work, and overload is refused at once."""
+
+import weakref
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Mapping
+
+from service.engine.pace import Pace
+from service.engine.share import EVEN, Share
+from service.engine.ticket import Model, Ticket
+from service.errors import Overloaded
+
+
+class Admission:
+    """Counts the jobs of each model and the time that they take. Not thread-safe, but for `admit` and `wait_seconds`.
+
+    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way; a
+    model's share may say something else, by its id. `forget` is told of models that are in memory no more.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        queue_seconds: float,
+        queue_requests: int,
+        shares: Mapping[str, Share],
+        forget: Callable[[Hashable], None],
+    ) -> None:
+        self._workers = workers
+        self._queue_seconds = queue_seconds
+        self._queue_requests = queue_requests
+        self._shares = shares
+        self._forget = forget
+        self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
+        self._known: set[Hashable] = set()
+        self._gone: deque[Hashable] = deque()
+
+    def admit(self, model: Model, live: int) -> None:
+        """Raise Overloaded where a model's queue is full, with the time to come back. `live` jobs are under way."""
+        share = self.share(model)
+        wait, jobs = self.wait_seconds(model), self._pace[model.key].jobs
+        seconds = share.queue_seconds or self._queue_seconds
+        full = live >= self._queue_requests or jobs >= (share.queue_requests or self._queue_requests)
+        if wait > seconds or full:
+            raise Overloaded(
+                f"{wait:.1f} s of work stand before this request to model {model.id} and {live} jobs are "
+                f"under way, {jobs} of them for it: send it again after the seconds that Retry-After gives",
+                retry_after=max(1.0, wait - seconds / 2),
+            )
+
+    def wait_seconds(self, model: Model) -> float:
+        """How long the work before a new request will take, by the measured rate."""
+        return self._pace[model.key].wait_seconds(self._workers)
+
+    def share(self, model: Model) -> Share:
+        """What the model may take."""
+        return self._shares.get(model.id, EVEN)
+
+    def pace(self, model: Model) -> Pace:
+        """How fast the model is."""
+        return self._pace[model.key]
+
+    def came(self, ticket: Ticket) -> None:
+        """Count a job that is taken in."""
+        if ticket.model.key not in self._known:
+            self._meet(ticket.model)
+        self._pace[ticket.model.key].job_came(ticket.work)
+
+    def had(self, ticket: Ticket, seconds: float) -> None:
+        """Count time that a job under way was given."""
+        ticket.seconds += seconds
+        self._pace[ticket.model.key].job_had(seconds)
+
+    def ended(self, ticket: Ticket, *, served: bool) -> None:
+        """Count a job that is over."""
+        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, served=served)
+
+    def _meet(self, model: Model) -> None:
+        """Take note of a new model, and let go of what is kept about those that are in memory no more."""
+        self._known.add(model.key)
+        # Called on whichever thread drops the model last, maybe in the middle of a decision: only a note is taken.
+        weakref.finalize(model, self._gone.append, model.key).atexit = False
+        while self._gone:
+            key = self._gone.popleft()
+            self._known.discard(key)
+            self._pace.pop(key, None)
+            self._forget(key)
