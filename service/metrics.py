@@ -51,8 +51,8 @@ class Metrics:
         self.latency = histogram(
             "request_duration_seconds", "From the first byte in to the last byte out.", _FAST, "route", "model"
         )
-        self._under_way = 0
-        gauge("requests_in_progress", "Requests under way.").set_function(lambda: self._under_way)
+        self.under_way = 0
+        gauge("requests_in_progress", "Requests under way.").set_function(lambda: self.under_way)
         self._exemplar_due: dict[tuple[str, str], float] = {}
         self.queue_wait = histogram("queue_wait_seconds", "From a call's arrival to its batch.", _FAST, "model")
         self.queue_rows = gauge("queue_depth_rows", "Rows waiting for a batch.", "model")
@@ -88,11 +88,11 @@ class Metrics:
 
     def began(self) -> None:
         """A request came in."""
-        self._under_way += 1
+        self.under_way += 1
 
     def ended(self, route: str, method: str, code: int, model: str, seconds: float, trace: dict[str, str]) -> None:
         """A request is answered, or its client is gone. Some latencies carry the request's id as an exemplar."""
-        self._under_way -= 1
+        self.under_way -= 1
         _of(self.requests, route, method, str(code), model).inc()
         now = time.monotonic()
         if now >= self._exemplar_due.get((route, model), 0.0):

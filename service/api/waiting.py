@@ -30,7 +30,8 @@ class Pending:
         self._tickets: list[Ticket] = []
         self._count = len(jobs)
         self._ended = itertools.count(1)
-        here = len(jobs) == 1
+        # With others on their way the event loop has enough to do, and a batch of theirs is better.
+        here = len(jobs) == 1 and state.metrics.under_way == 1
         trace = {"request_id": request.scope["amostra.request_id"]}
         try:
             for job, work in jobs:

@@ -11,7 +11,8 @@ INTERACTIVE, BACKGROUND = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What can be batched together, and how much of it at once. `slots` > 0 makes it a lane of sequences.
+    """What can be batched together, and how much of it at once: `max_rows` in all, and `each` of one call. `slots` > 0
+    makes it a lane of sequences.
 
     Two lanes are the same where queue and key are; the limits of the latest work count.
     """
@@ -20,6 +21,7 @@ class Lane:
     key: Hashable
     max_rows: int = field(compare=False)
     slots: int = field(default=0, compare=False)
+    each: int = field(default=2**31, compare=False)
 
 
 @dataclass(slots=True, eq=False)

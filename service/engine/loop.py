@@ -34,7 +34,8 @@ class Engine:
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way,
     and `shares` may say something else for a model, by its id;
-    `batch_seconds` bounds how long one batch keeps a thread, so that a model of slow rows leaves room for others;
+    `batch_seconds` bounds how long one batch keeps a thread, and `call_seconds` the part of one call in it, so that a
+    thousand rows leave room for others;
     sequences that nobody else waits for take steps for up to `step_seconds` at a time. A job that is shorter than
     `here_seconds` and has the engine to itself may be run by whoever submits it: handing it over would take as long.
     """
@@ -48,6 +49,7 @@ class Engine:
         queue_seconds: float = 30.0,
         queue_requests: int = 1024,
         batch_seconds: float = 0.1,
+        call_seconds: float = 0.005,
         step_seconds: float = 0.002,
         here_seconds: float = 0.001,
         shares: Mapping[str, Share] | None = None,
@@ -57,6 +59,7 @@ class Engine:
         self._max_rows = max_rows
         self._max_elements = max_elements
         self._batch_seconds = batch_seconds
+        self._call_seconds = call_seconds
         self._step_seconds = step_seconds
         self._here_seconds = here_seconds
         self._observer = observer
@@ -345,8 +348,9 @@ class Engine:
         elements = max(1, sum(a[:1].size for a in call.inputs.values()))
         most = min(self._max_rows, runner.max_rows, max(1, self._max_elements // elements))
         lane = Lane(model.key, (call.capability, call.shape), most)
-        rows = self._admission.pace(model).rows_within(lane, self._batch_seconds, most)
-        return Lane(lane.queue, lane.key, rows)
+        pace = self._admission.pace(model)
+        rows, each = (pace.rows_within(lane, s, most) for s in (self._batch_seconds, self._call_seconds))
+        return Lane(lane.queue, lane.key, runner.whole(rows), each=runner.whole(each))
 
 
 def _typed(error: Exception, model: Model) -> AmostraError:

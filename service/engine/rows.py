@@ -66,6 +66,10 @@ class RowRunner:
         """The largest batch."""
         return self._buckets[-1]
 
+    def whole(self, rows: int) -> int:
+        """The largest batch of at most so many rows that needs no padding; the smallest one where all are larger."""
+        return max((size for size in self._buckets if size <= rows), default=self._buckets[0])
+
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
         pieces = [{n: a[p.start : p.stop] for n, a in p.work.call.inputs.items()} for p in batch.pieces]  # type: ignore[union-attr]

@@ -44,12 +44,12 @@ class _RowLane:
         room = self.lane.max_rows
         share, takes = max(1, room // max(1, len(works))), []
         for work in works:
-            takes.append(min(work.left, share, room))
+            takes.append(min(work.left, share, room, self.lane.each))
             room -= takes[-1]
         pieces = []
         for i, work in enumerate(works):
             # What the small ones left over goes to those who have more, the first in line first.
-            more = min(room, work.left - takes[i])
+            more = min(room, min(work.left, self.lane.each) - takes[i])
             room -= more
             if takes[i] + more:
                 pieces.append(Piece(work, work.taken, work.taken + takes[i] + more))

@@ -55,6 +55,15 @@ def test_a_bucket_is_the_smallest_that_holds_the_rows() -> None:
         assert size == rows or not any(rows <= b < size for b in BUCKETS)
 
 
+def test_a_whole_batch_needs_no_padding(denoiser: ort.InferenceSession) -> None:
+    for rows in range(1, 300):
+        whole = RowRunner(denoiser, "cpu").whole(rows)
+        assert whole in BUCKETS
+        assert whole <= rows
+        assert not any(whole < size <= rows for size in BUCKETS)
+    assert RowRunner(denoiser, "cpu", (16,)).whole(3) == 16
+
+
 @pytest.mark.parametrize("rows", [1, 3, 5, 16, 33])
 def test_padding_is_counted_and_cut_off(denoiser: ort.InferenceSession, rows: int) -> None:
     (answer,), padding = RowRunner(denoiser, "cpu").run(batch_of(images(np.random.default_rng(0), rows)))

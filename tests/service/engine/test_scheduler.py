@@ -148,6 +148,16 @@ class TestPriorities:
         assert taken(scheduler.next_batch()) == {"person": 1}
 
 
+def test_one_call_fills_no_more_of_a_batch_than_its_part() -> None:
+    scheduler = Scheduler()
+    where = Lane("model", "shape", 16, each=4)
+    scheduler.add(rows("large", 100, where))
+    assert taken(scheduler.next_batch()) == {"large": 4}
+    for owner in "abcdef":
+        scheduler.add(rows(owner, 1, where))
+    assert taken(scheduler.next_batch()) == {"large": 4, **dict.fromkeys("abcdef", 1)}
+
+
 class TestAlone:
     def test_a_batch_is_alone_where_nothing_else_runs_or_waits(self) -> None:
         scheduler = Scheduler()
