@@ -131,7 +131,7 @@ class Engine:
                 break
             self._do(found)
         with self._changed:
-            if self._arrivals or self._scheduler.runnable():
+            if self._more():
                 self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
@@ -168,9 +168,13 @@ class Engine:
                     if self._stopping:
                         return
                     self._changed.wait()
-                if self._arrivals or self._scheduler.runnable():
+                if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
             self._do(found)
+
+    def _more(self) -> bool:
+        """Whether _take would find something; asked with the lock held."""
+        return bool(self._arrivals) or self._scheduler.runnable()
 
     def _do(self, found: Ticket | Batch) -> None:
         if isinstance(found, Ticket):
@@ -214,8 +218,10 @@ class Engine:
         model = batch.works[0].owner.model
         start = time.monotonic()
         forget = self._scheduler.ended
+        with self._changed:
+            stepping = 0.0 if self._more() else self._step_seconds
         try:
-            progress = runner.run(batch, 0.0 if self._others_wait() else self._step_seconds)
+            progress = runner.run(batch, stepping)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
             log.exception("the runner of %s failed", model.id)
             progress = Progress(ended=[(work, error) for work in batch.works])
@@ -238,10 +244,7 @@ class Engine:
                     work.owner.holders += 1
                     over.append((work.owner, answer))
         for ticket, answer in over:
-            if isinstance(answer, Exception):
-                self._advance(ticket, ticket.job.throw, _typed(answer, model))
-            else:
-                self._advance(ticket, ticket.job.send, answer)
+            self._resume(ticket, answer)
         with self._changed:
             self._scheduler.finish(batch, seconds)
 
@@ -249,10 +252,6 @@ class Engine:
         """A job under way has had this much time."""
         if ticket in self._live:
             self._admission.had(ticket, seconds)
-
-    def _others_wait(self) -> bool:
-        with self._changed:
-            return bool(self._arrivals) or self._scheduler.runnable()
 
     def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
         model = batch.works[0].owner.model
@@ -271,11 +270,7 @@ class Engine:
                 if (work := self._collect(piece.work, piece.start, piece.stop, answer))
             ]
         for work in over:
-            if work.failed is not None:
-                self._advance(work.owner, work.owner.job.throw, _typed(work.failed, model))
-            else:
-                value = None if work.owner.cancelled else _joined(work)
-                self._advance(work.owner, work.owner.job.send, value)
+            self._resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
         with self._changed:
             self._scheduler.finish(batch, seconds)
 
@@ -294,6 +289,13 @@ class Engine:
             return work
         ticket.holders -= 1
         return None
+
+    def _resume(self, ticket: Ticket, answer: Any) -> None:
+        """Give a job the answer to its call, or what went wrong with it."""
+        if isinstance(answer, Exception):
+            self._advance(ticket, ticket.job.throw, _typed(answer, ticket.model))
+        else:
+            self._advance(ticket, ticket.job.send, answer)
 
     def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
         """Resume a job and take its next call; this thread is the only one that holds it."""
