@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.family import OptimizerConfig
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
@@ -50,3 +52,12 @@ class Muon(torch.optim.Optimizer):
                 scale = 0.2 * max(update.shape) ** 0.5
                 parameter.mul_(1 - lr * group["weight_decay"])
                 parameter.add_(orthogonal(update).view_as(parameter).to(parameter.dtype), alpha=-lr * scale)
+
+
+def muon_and_adamw(parameters: Iterable[nn.Parameter], settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Muon for kernels and matrices, AdamW without decay for gains and biases, at one learning rate."""
+    everything, rate = list(parameters), settings.learning_rate
+    return [
+        Muon([p for p in everything if p.ndim > 1], rate, weight_decay=settings.weight_decay),
+        torch.optim.AdamW([p for p in everything if p.ndim == 1], rate, settings.betas, weight_decay=0.0),
+    ]

@@ -94,7 +94,7 @@ def noise_levels(count: int, p_mean: float, p_std: float, generator: torch.Gener
     return (p_mean + p_std * torch.special.ndtri(share.clamp(1e-6, 1 - 1e-6))).exp()
 
 
-def muon_and_adamw(denoise: DenoiseStep, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
+def step_optimizers(denoise: DenoiseStep, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """Muon for matrices and kernels, AdamW for gains, biases and the classes' embedding; AdamW alone at Muon's rate 0."""
     rest = {id(p) for p in denoise.network.label.parameters()}
     matrices = [p for p in denoise.parameters() if p.ndim > 1 and id(p) not in rest]

@@ -24,7 +24,7 @@ from training.family import Batch, DataSummary, Family, Frozen, GraphExport, Opt
 from training.layers.gaussian_codes import GaussianCodes
 from training.layers.pyramid import Contraction, Expansion, coarsest
 from training.layers.restorer import FILL_MARGIN, Restorer
-from training.muon import Muon
+from training.muon import muon_and_adamw
 
 
 class Autoencoder(nn.Module):
@@ -133,12 +133,7 @@ class ConvolutionalAutoencoder(Family):
         )
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        """Muon for kernels, AdamW for biases, at one learning rate."""
-        rate, decay = settings.learning_rate, settings.weight_decay
-        return [
-            Muon([p for p in self.parameters() if p.ndim > 1], rate, weight_decay=decay),
-            torch.optim.AdamW([p for p in self.parameters() if p.ndim == 1], rate, settings.betas, weight_decay=0.0),
-        ]
+        return muon_and_adamw(self.parameters(), settings)
 
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x = batch["x"]

@@ -14,7 +14,7 @@ from contract import Capability
 from training.family import Batch, DataSummary, Family, Frozen, GraphExport, OptimizerConfig
 from training.layers.distortions import Distortions
 from training.layers.plain_convolutions import PlainConvolutions
-from training.muon import Muon
+from training.muon import muon_and_adamw
 
 
 class Classify(nn.Module):
@@ -48,12 +48,7 @@ class Classifier(Family):
         self.network = Classify(body, config.features, data.classes)
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        """Muon for kernels and matrices, AdamW for gains and biases, at one learning rate."""
-        rate, decay = settings.learning_rate, settings.weight_decay
-        return [
-            Muon([p for p in self.parameters() if p.ndim > 1], rate, weight_decay=decay),
-            torch.optim.AdamW([p for p in self.parameters() if p.ndim == 1], rate, settings.betas, weight_decay=0.0),
-        ]
+        return muon_and_adamw(self.parameters(), settings)
 
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         _, logits = self.network(self.config.distortions(batch["x"], generator))

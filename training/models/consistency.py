@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from training.family import Batch, DataSummary, Family, GraphExport, OptimizerConfig, Source
-from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_graph, muon_and_adamw, noise_levels
+from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_graph, noise_levels, step_optimizers
 
 PAPERS_SIGMA_DATA = 0.5
 
@@ -58,7 +58,7 @@ class Consistency(Family):
         self.denoise.load_state_dict(teacher.get_submodule("denoise").state_dict())
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        return muon_and_adamw(self.denoise, settings)
+        return step_optimizers(self.denoise, settings)
 
     def ratio(self) -> float:
         """q, after as many batches as there have been."""

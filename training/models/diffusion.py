@@ -17,7 +17,7 @@ from torch import Tensor
 
 from contract.manifest import Sampler
 from training.family import Batch, DataSummary, Family, GraphExport, OptimizerConfig, Source
-from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_graph, muon_and_adamw, noise_levels
+from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_graph, noise_levels, step_optimizers
 
 
 class Diffusion(Family):
@@ -44,7 +44,7 @@ class Diffusion(Family):
         self.denoise.measure(train)
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        return muon_and_adamw(self.denoise, settings)
+        return step_optimizers(self.denoise, settings)
 
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         y = batch["x"]

@@ -24,7 +24,7 @@ from training.family import Batch, DataSummary, Family, Frozen, GraphExport, Opt
 from training.layers.grey_spline import BINS, LEVELS, GreySpline
 from training.layers.importance import fixed_normals, importance_weighted_bound, log_weights
 from training.layers.pyramid import Contraction, Expansion, coarsest
-from training.muon import Muon
+from training.muon import muon_and_adamw
 
 
 def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -138,12 +138,7 @@ class VAE(Family):
         self.network = Network(shape, config.latent, config.widths, config.blocks)
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        """Muon for kernels, AdamW for biases, at one learning rate."""
-        rate, decay = settings.learning_rate, settings.weight_decay
-        return [
-            Muon([p for p in self.parameters() if p.ndim > 1], rate, weight_decay=decay),
-            torch.optim.AdamW([p for p in self.parameters() if p.ndim == 1], rate, settings.betas, weight_decay=0.0),
-        ]
+        return muon_and_adamw(self.parameters(), settings)
 
     def parts(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """-log p(k|z) of one z ~ q(z|x), (B,), and the KL of each dimension, (B, Z), in nats."""
