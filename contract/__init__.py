@@ -4,7 +4,8 @@ The training side writes it, the serving side reads it; nothing else is shared. 
 are imported here.
 """
 
-from contract.manifest import Manifest, ManifestError, read_manifest, write_manifest
+from contract.files import ManifestError, read_manifest, write_manifest
+from contract.manifest import Manifest
 from contract.signatures import SIGNATURES, Capability, Port, Signature, TensorSpec, mismatches
 
 __all__ = [

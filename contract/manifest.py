@@ -6,30 +6,21 @@ Unknown keys are refused, so that a misspelt one cannot be silently ignored; fil
 model's directory, so that a manifest cannot reach outside of it.
 """
 
-import json
 import math
-import os
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from contract.signatures import Capability, TensorSpec, mismatches
-
-MANIFEST_NAME = "manifest.json"
-MAX_MANIFEST_BYTES = 4 * 2**20
+from contract.consistency import disagreements
+from contract.signatures import Capability, TensorSpec
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){0,2}$")]
+Statistic = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 Density = Literal["exact", "bound", "energy", "critic"]
 Sampler = Literal["euler", "heun", "dpmpp_2m", "ancestral", "consistency"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be read; the message names the key, what was expected and what was found."""
 
 
 class _Strict(BaseModel):
@@ -70,8 +61,30 @@ class Graph(FileRef):
     density: Density | None = None
 
 
+class Column(_Strict):
+    """One column of a table, as people know it.
+
+    A number becomes one value of the vector, or two where it may be missing: `fill` and 1 in its place, else 0. A
+    category becomes a value for each of `categories`, 1 where it is that one; a missing one is all 0, if it may be.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    kind: Literal["number", "category"] = "number"
+    categories: tuple[str, ...] = ()
+    may_be_missing: bool = False
+    fill: float = 0.0
+
+    @property
+    def width(self) -> int:
+        """How many values of the vector it takes."""
+        return len(self.categories) if self.kind == "category" else 1 + self.may_be_missing
+
+
 class Data(_Strict):
-    """What a sample is. Images are (C, H, W) with null for a free side; vectors are (D,); text has no shape."""
+    """What a sample is. Images are (C, H, W) with null for a free side; vectors are (D,); text has no shape.
+
+    `columns` says how the rows of a table become vectors; vectors that come as they are have `column_names` at most.
+    """
 
     kind: Literal["image", "vector", "text"]
     dataset: str
@@ -79,6 +92,7 @@ class Data(_Strict):
     value_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
     side_multiple: Annotated[int, Field(ge=1)] = 1
     """Free image sides must be multiples of this; the caller pads by reflection and crops."""
 
@@ -135,16 +149,36 @@ class Sampling(_Strict):
     temperature: Annotated[float, Field(ge=0)] | None = None
 
 
-class Calibration(_Strict):
-    """Scores of held-out normal data: a one-dimensional float64 `.npy`, ascending. Higher is more normal.
+class Scoring(_Strict):
+    """What the columns of `score`'s `normality` are, and which of them decides where a request does not say.
 
-    `statistic` says what was stored: `log_prob` of an item, or `log_prob_per_token` of text windows.
+    A statistic called `log_prob` is the density's logarithm in nats. `chosen_by` says how the default was chosen.
+    """
+
+    statistics: Annotated[tuple[Statistic, ...], Field(min_length=1)]
+    default: Statistic
+    chosen_by: str = ""
+
+    @model_validator(mode="after")
+    def _known(self) -> "Scoring":
+        if self.default not in self.statistics or len(set(self.statistics)) < len(self.statistics):
+            raise ValueError(f"default: expected one of different statistics {self.statistics}, found {self.default}")
+        return self
+
+
+class Calibration(_Strict):
+    """Scores of held-out normal data: a float64 `.npy`, ascending, (n,) or, of `score`, (N, n). Higher is more normal.
+
+    `statistic` says what was stored: `log_prob` of an item, `log_prob_per_token` of text windows, or the `normality` of
+    an item by each statistic.
     """
 
     scores: FileRef
     size: Annotated[int, Field(ge=1)]
-    statistic: Literal["log_prob", "log_prob_per_token"]
+    statistic: Literal["log_prob", "log_prob_per_token", "normality"]
     data: str
+    surprise: Annotated[float, Field(gt=0)] | None = None
+    """What the surprise of a value of normal data exceeds once in a thousand times, where it is positive."""
 
 
 class Measurement(_Strict):
@@ -192,6 +226,7 @@ class Manifest(_Strict):
     restoration: Restoration | None = None
     sigma_range: tuple[float, float] | None = None
     sampling: Sampling = Sampling()
+    scoring: Scoring | None = None
     calibration: Calibration | None = None
     evaluation: tuple[Measurement, ...] = ()
     sheet: FileRef | None = None
@@ -200,53 +235,9 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> "Manifest":
-        problems = [
-            f"capabilities.{capability.value}.{problem}"
-            for capability, graph in self.capabilities.items()
-            for problem in mismatches(capability, graph.inputs, graph.outputs)
-        ]
-        if Capability.DECODE in self.capabilities and self.latent is None:
-            problems.append("latent: expected the prior of decode's z, found none")
-        if self.data.kind == "text" and self.text is None:
-            problems.append("text: expected the tokenizer of a model of text, found none")
-        if self.data.kind != "text" and Capability.NEXT_TOKEN in self.capabilities and self.pixels is None:
-            problems.append("pixels: expected how the image becomes tokens, found none")
-        if self.pixels is not None and (self.data.kind != "image" or None in self.data.shape):
-            found_data = f"{self.data.kind} {list(self.data.shape)}"
-            problems.append(f"pixels: expected data that are images of one size, found {found_data}")
-        positive = self.sigma_range is not None and self.sigma_range[0] > 0
-        if Capability.DENOISE_STEP in self.capabilities and not positive:
-            problems.append(
-                f"sigma_range: expected the positive noise levels of denoise_step, found {self.sigma_range}"
-            )
-        rank = {"image": 3, "vector": 1, "text": 0}[self.data.kind]
-        if len(self.data.shape) != rank or (rank and self.data.shape[0] is None):
-            found = list(self.data.shape) or "none"
-            problems.append(f"data.shape: expected the dimensions of one {self.data.kind}, found {found}")
-        for capability, graph in self.capabilities.items():
-            for tensor in (*graph.inputs, *graph.outputs):
-                if wrong := self._misfit(capability, tensor):
-                    problems.append(f"capabilities.{capability.value}.{tensor.name}: {wrong}, found {tensor}")
-        if problems:
+        if problems := list(disagreements(self)):
             raise ValueError("; ".join(problems))
         return self
-
-    def _misfit(self, capability: Capability, tensor: TensorSpec) -> str | None:
-        """Where a sample's tensor or the logits contradict the description of the data."""
-        sample = tensor.name in ("x", "x_t", "x_hat", "x0")
-        if sample and self.data.kind != "text":
-            known = (
-                self.degraded_shape if tensor.name == "x" and capability is Capability.RECONSTRUCT else self.data.shape
-            )
-            sides = tensor.shape[1:]
-            fits = len(sides) == len(known) and all(
-                isinstance(side, str) if want is None else side == want for side, want in zip(sides, known, strict=True)
-            )
-            return None if fits else f"expected a sample of shape {list(known)}"
-        if tensor.name == "logits" and capability is Capability.NEXT_TOKEN:
-            wanted = self.text.vocabulary if self.text else self.pixels.levels if self.pixels else None
-            return f"expected {wanted} logits" if wanted not in (None, tensor.shape[-1]) else None
-        return None
 
     @property
     def context(self) -> int:
@@ -278,43 +269,3 @@ class Manifest(_Strict):
         if self.sheet:
             refs.append(self.sheet)
         return refs
-
-
-def read_manifest(directory: Path) -> Manifest:
-    """Read a model directory's manifest.
-
-    Raises ManifestError where it is missing, too large, not JSON, or not a manifest.
-    """
-    path = directory / MANIFEST_NAME
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(MAX_MANIFEST_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(f"{MANIFEST_NAME}: expected a readable file, found {error.strerror}") from error
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise ManifestError(f"{MANIFEST_NAME}: expected at most {MAX_MANIFEST_BYTES} bytes, found more")
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise ManifestError("; ".join(_sentence(e) for e in error.errors())) from error
-
-
-def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"{where}: expected no such key, found {error['input']!r:.80}"
-    if error["type"] in ("value_error", "json_invalid"):
-        return f"{where}: {error['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-    if error["type"] == "missing":
-        return f"{where}: expected a value, found none"
-    return f"{where}: {error['msg']}, found {error['input']!r:.80}"
-
-
-def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest at once or not at all, so that a polling server never reads half of it."""
-    text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False) + "\n"
-    handle, name = tempfile.mkstemp(dir=directory, prefix=".manifest-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.chmod(name, 0o644)
-    os.replace(name, directory / MANIFEST_NAME)

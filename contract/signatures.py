@@ -10,6 +10,7 @@ sample, `{i}` in a name stands for a layer number counted from 0.
 | `encode`       | sample x, or input_ids with lengths -> embedding, [class logits]                        |
 | `reconstruct`  | degraded x, [noise level sigma] -> x_hat, [uncertainty]                                 |
 | `log_density`  | sample x, or input_ids with lengths -> log_prob in nats, [log_prob_map]                 |
+| `score`        | sample x -> normality by each of the manifest's statistics, [surprise of each value]    |
 | `denoise_step` | x_t, sigma, [label] -> x0 (preconditioning inside)                                      |
 | `next_token`   | input_ids, seqlens_k, total_sequence_length, [past_key_values.*] -> logits, [present.*] |
 
@@ -34,6 +35,7 @@ class Capability(StrEnum):
     ENCODE = "encode"
     RECONSTRUCT = "reconstruct"
     LOG_DENSITY = "log_density"
+    SCORE = "score"
     DENOISE_STEP = "denoise_step"
     NEXT_TOKEN = "next_token"
 
@@ -114,6 +116,15 @@ SIGNATURES: dict[Capability, Signature] = {
         outputs=(
             Port("log_prob", _F32, ("B",), "log-density in nats; the manifest says exact, bound, energy or critic"),
             Port("log_prob_map", _F32, ("B", "*M"), "the parts that add up to log_prob, in nats", required=False),
+        ),
+    ),
+    Capability.SCORE: Signature(
+        inputs=(_SAMPLE,),
+        outputs=(
+            Port(
+                "normality", _F32, ("B", "N"), "one score for each of the manifest's statistics; higher is more normal"
+            ),
+            Port("surprise", _F32, ("B", "*S"), "what each value takes away from the default score", required=False),
         ),
     ),
     Capability.DENOISE_STEP: Signature(

@@ -62,7 +62,7 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         runners=runners,
         providers=providers,
         tokenizer=_tokenizer(directory, manifest),
-        calibration=_calibration(directory, manifest.calibration) if manifest.calibration else None,
+        calibration=_calibration(directory, manifest, manifest.calibration) if manifest.calibration else None,
         sheet=_sheet(directory, manifest.sheet) if manifest.sheet else None,
         load_seconds=time.monotonic() - start,
     )
@@ -130,7 +130,8 @@ def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:
     return tokenizer
 
 
-def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
+def _calibration(directory: Path, manifest: Manifest, calibration: Calibration) -> np.ndarray:
+    """Ascending scores, (N, n) for N statistics."""
     ref = calibration.scores
     try:
         scores = np.lib.format.read_array(io.BytesIO(read_file(directory, ref)), allow_pickle=False)
@@ -138,13 +139,14 @@ def _calibration(directory: Path, calibration: Calibration) -> np.ndarray:
         raise
     except Exception as error:  # ValueError, EOFError, MemoryError … for broken files
         raise ModelRefused(f"{ref.file}: expected a .npy array without objects, found {error}") from error
-    sound = scores.dtype == np.float64 and scores.shape == (calibration.size,) and np.isfinite(scores).all()
+    shape = (len(manifest.scoring.statistics), calibration.size) if manifest.scoring else (calibration.size,)
+    sound = scores.dtype == np.float64 and scores.shape == shape and np.isfinite(scores).all()
     if not sound or (np.diff(scores) < 0).any():
         raise ModelRefused(
-            f"{ref.file}: expected {calibration.size} finite float64 scores in ascending order, "
+            f"{ref.file}: expected {' × '.join(map(str, shape))} finite float64 scores in ascending order, "
             f"found {scores.dtype}{scores.shape}"
         )
-    return scores
+    return scores.reshape(-1, calibration.size)
 
 
 def _sheet(directory: Path, ref: FileRef) -> bytes:

@@ -10,6 +10,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from contract import Capability
+from service.drift import Drift
 from service.engine.batch import Batch
 from service.engine.sequences import Progress
 from service.entry import State
@@ -17,7 +18,6 @@ from service.entry import State
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _EXEMPLAR_SECONDS = 1.0
-_SHARES = tuple(i / 20 for i in range(21))
 
 
 @lru_cache(4096)
@@ -76,7 +76,8 @@ class Metrics:
             _FAST,
             "model",
         )
-        self.p_values = histogram("score_p_value", "Conformal p-values; uniform for normal data.", _SHARES, "model")
+        self.drift = Drift()
+        registry.register(self.drift)
         self.cache_hits = counter("result_cache_hits", "Requests answered from a kept result.", "model")
         self.cache_misses = counter("result_cache_misses", "Requests whose result was to be kept.", "model")
         self.cache_bytes = gauge("result_cache_bytes", "About what the kept results take in memory.")
@@ -135,6 +136,8 @@ class Metrics:
                 self.model_state.labels(entry.name, entry.version, state).set(entry.state == state)
             else:
                 self.model_state.remove(entry.name, entry.version, state)
+        if not present:
+            self.drift.forget(entry.name, entry.version)
         for labels in [k for k in self.model_info._metrics if k[:2] == (entry.name, entry.version)]:
             self.model_info.remove(*labels)
         if present and entry.model is not None:

@@ -17,7 +17,7 @@ TASKS: dict[str, tuple[tuple[Capability, ...], str | None]] = {
     "edit": ((Capability.DENOISE_STEP, Capability.NEXT_TOKEN, Capability.RECONSTRUCT), "image"),
     "restore": ((Capability.RECONSTRUCT,), "image"),
     "embed": ((Capability.ENCODE,), None),
-    "score": ((Capability.LOG_DENSITY,), None),
+    "score": ((Capability.SCORE, Capability.LOG_DENSITY), None),
     "complete": ((Capability.NEXT_TOKEN,), "text"),
 }
 """The capabilities that can serve a task, the best one first, and the kind of data that it needs."""
@@ -91,6 +91,7 @@ class LoadedModel(Card):
     runners: dict[Capability, RowRunner | SequenceRunner]
     tokenizer: Tokenizer | None = None
     calibration: np.ndarray | None = None
+    """Scores of normal items, ascending: (K, n) for each statistic."""
 
     @property
     def card(self) -> Card:

@@ -5,7 +5,7 @@ OpenAI's fields that we have no use for are taken where they ask for nothing, an
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.samplers.noise import MAX_SEED
 
@@ -109,7 +109,28 @@ class ScoreFields(_Body):
     """What goes beside images in a query or a form."""
 
     model: ModelName = None
-    alpha: Annotated[float, Field(gt=0, lt=1, description="Items with p_value <= alpha are called anomalies.")] = 0.05
+    alpha: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Items with p_value <= alpha are called anomalies; 0.05 if left out."),
+    ] = None
+    fdr: Annotated[
+        float | None,
+        Field(
+            gt=0, lt=1, description="Instead of alpha: the share of false alarms among those of this request, at most."
+        ),
+    ] = None
+    statistic: Annotated[
+        str | None,
+        Field(max_length=64, description="Which of the model's statistics decides; its default if left out."),
+    ] = None
+    explain: Annotated[bool, Field(description="Say where in each item the surprise lies.")] = False
+
+    @field_validator("fdr")
+    @classmethod
+    def _one_rule(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("alpha") is not None:
+            raise ValueError("expected alpha or fdr, not both: leave one out")
+        return value
 
 
 class EmbedFields(_Body):

@@ -1,35 +1,119 @@
-"""Scores of held-out training data, against which a server turns a score into a conformal p-value.
+"""Scores of normal data, against which a server turns a score into a conformal p-value.
 
 They are computed through the exported graph, so that they are what the server would have answered.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from training.data import Dataset
+from contract import Capability, Manifest
+from contract.manifest import Calibration, FileRef
 from training.data.source import in_order
+from training.family import Batch, Source
+from training.graphs import open_session, sha256
 
-STATISTIC: dict[str, Literal["log_prob", "log_prob_per_token"]] = {
-    "image": "log_prob",
-    "vector": "log_prob",
-    "text": "log_prob_per_token",
-}
+FILE = "calibration.npy"
 BATCH_SIZE = 64
+_USUAL = 0.999
+_KEPT_VALUES = 2_000_000
 
 
-def held_out_scores(session: onnxruntime.InferenceSession, dataset: Dataset, size: int) -> NDArray[np.float64]:
-    """At most `size` scores in nats, ascending, (N,) float64; of text, per predicted token of a window."""
-    scores = []
-    for indices in in_order(dataset.calibration, BATCH_SIZE, size):
-        batch = dataset.calibration.at(indices)
-        if dataset.summary.kind == "text":
-            input_ids = batch["input_ids"].numpy()  # (B, T)
-            lengths = np.full(len(input_ids), input_ids.shape[1], np.int64)
-            log_prob = session.run(["log_prob"], {"input_ids": input_ids, "lengths": lengths})[0]
-            scores.append(log_prob.astype(np.float64) / (input_ids.shape[1] - 1))
+class CalibrationError(ValueError):
+    """Data that a model cannot be calibrated on; the message says what was expected."""
+
+
+def calibration(directory: Path, manifest: Manifest, source: Source, size: int, data: str) -> Calibration:
+    """Score at most `size` items of normal data with the model in a directory, and store the scores there.
+
+    Raises CalibrationError where there is nothing to score with or on, or a score is no number.
+    """
+    batches = (source.at(indices) for indices in in_order(source, BATCH_SIZE, size))
+    if Capability.SCORE in manifest.capabilities:
+        scores, surprise = _normality(directory, manifest, batches)
+    else:
+        scores, surprise = _log_prob(directory, manifest, batches)
+    if not scores.shape[-1]:
+        raise CalibrationError("data: expected normal items to calibrate on, found none")
+    if not np.isfinite(scores).all():
+        raise CalibrationError(
+            "data: expected items whose scores are numbers, found one whose score is infinite or NaN"
+        )
+    np.save(directory / FILE, np.sort(scores))
+    return Calibration(
+        scores=FileRef(file=FILE, sha256=sha256(directory / FILE)),
+        size=scores.shape[-1],
+        statistic=statistic_of(manifest),
+        data=data,
+        surprise=surprise,
+    )
+
+
+def statistic_of(manifest: Manifest) -> Literal["log_prob", "log_prob_per_token", "normality"]:
+    """What is stored of a model's items."""
+    if manifest.scoring is not None:
+        return "normality"
+    return "log_prob_per_token" if manifest.data.kind == "text" else "log_prob"
+
+
+def _normality(
+    directory: Path, manifest: Manifest, batches: Iterator[Batch]
+) -> tuple[NDArray[np.float64], float | None]:
+    """By each statistic, (N, n); and the surprise that is rare."""
+    graph = manifest.capabilities[Capability.SCORE]
+    session = open_session(directory / graph.file)
+    names = [t.name for t in graph.outputs]
+    scores, surprises = [], []
+    for batch in batches:
+        outputs = dict(zip(names, session.run(names, {"x": batch["x"].numpy()}), strict=True))
+        scores.append(outputs["normality"].astype(np.float64).T)
+        surprises.append(outputs.get("surprise", np.zeros(0)))
+    assert manifest.scoring is not None, "the contract asks for it"
+    empty = np.zeros((len(manifest.scoring.statistics), 0))
+    return np.concatenate([empty, *scores], axis=1), _rare(surprises)
+
+
+def _log_prob(
+    directory: Path, manifest: Manifest, batches: Iterator[Batch]
+) -> tuple[NDArray[np.float64], float | None]:
+    """Of an item, (n,); of text, per predicted token of a window. And the surprise that is rare."""
+    if Capability.LOG_DENSITY not in manifest.capabilities:
+        raise CalibrationError(
+            f"{manifest.name}: expected a model that scores, found {', '.join(manifest.capabilities)}"
+        )
+    graph = manifest.capabilities[Capability.LOG_DENSITY]
+    session = open_session(directory / graph.file)
+    names = [t.name for t in graph.outputs]
+    scores, surprises = [np.zeros(0)], []
+    for batch in batches:
+        if manifest.data.kind == "text":
+            feed = _texts(batch)
+            predicted = feed["lengths"] - 1
         else:
-            scores.append(session.run(["log_prob"], {"x": batch["x"].numpy()})[0].astype(np.float64))
-    return np.sort(np.concatenate(scores))
+            feed, predicted = {"x": batch["x"].numpy()}, 1
+        outputs = dict(zip(names, session.run(names, feed), strict=True))
+        log_prob = outputs["log_prob"].astype(np.float64)
+        if manifest.data.kind == "text" and "log_prob_map" in outputs:  # as the server has it: exact sums
+            log_prob = outputs["log_prob_map"].astype(np.float64).sum(axis=-1)
+        scores.append(log_prob / predicted)
+        surprises.append(-outputs.get("log_prob_map", np.zeros(0)))
+    return np.concatenate(scores), _rare(surprises)
+
+
+def _texts(batch: Batch) -> dict[str, np.ndarray]:
+    """input_ids (B, T), and lengths (B,), which are T where the batch does not say."""
+    input_ids = batch["input_ids"].numpy()
+    whole = np.full(len(input_ids), input_ids.shape[1], np.int64)
+    return {"input_ids": input_ids, "lengths": batch["lengths"].numpy() if "lengths" in batch else whole}
+
+
+def _rare(surprises: list[np.ndarray]) -> float | None:
+    """What a value's surprise exceeds once in a thousand times, of the positive ones; None without any."""
+    values = np.concatenate([np.ravel(s) for s in surprises] or [np.zeros(0)])
+    positive = values[values > 0]
+    if not len(positive):
+        return None
+    return float(np.quantile(positive[:: len(positive) // _KEPT_VALUES + 1], _USUAL))

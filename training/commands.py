@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from contract import ManifestError, read_manifest
-from contract.manifest import MANIFEST_NAME
+from contract.files import MANIFEST_NAME
 from training import data, loop
 from training.data.source import DataError
 from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table

@@ -11,14 +11,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from contract import Capability, Manifest, write_manifest
-from contract.manifest import Calibration, Data, FileRef, Graph, Provenance, Text
-from training.calibrate import STATISTIC, held_out_scores
+from contract.manifest import Data, FileRef, Graph, Provenance, Text
+from training.calibrate import calibration
 from training.data import Dataset
 from training.data.source import in_order
-from training.graphs import open_session, sha256, write_graph
+from training.graphs import sha256, write_graph
 from training.loop import Trained
 from training.quantize import with_int8_weights
 from training.recipe import Recipe
@@ -46,7 +44,12 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
         }
         if dataset.encoder is not None:
             fitted = fitted | {"encoder": dataset.encoder.sha256}
-        write_manifest(working, _manifest(recipe, trained, fitted, shown, working, capabilities))
+        manifest = _manifest(recipe, trained, fitted, shown, working, capabilities)
+        if capabilities.keys() & {Capability.SCORE, Capability.LOG_DENSITY}:
+            held_out = f"{shown.name}, held out of the training set"
+            scores = calibration(working, manifest, shown.calibration, recipe.export.calibration_size, held_out)
+            manifest = manifest.model_copy(update={"calibration": scores})
+        write_manifest(working, manifest)
         os.chmod(working, 0o755)
         _replace(place, working)
     finally:
@@ -88,24 +91,9 @@ def _manifest(
             class_names=summary.class_names,
         ),
         "text": text,
-        "calibration": _calibration(recipe, dataset, directory, capabilities),
         "provenance": _provenance(recipe, trained, fitted),
     }
     return Manifest.model_validate({**fields, **trained.family.manifest_parts()})
-
-
-def _calibration(recipe: Recipe, dataset: Dataset, directory: Path, graphs: dict) -> Calibration | None:
-    if Capability.LOG_DENSITY not in graphs:
-        return None
-    session = open_session(directory / graphs[Capability.LOG_DENSITY].file)
-    scores = held_out_scores(session, dataset, recipe.export.calibration_size)
-    np.save(directory / "calibration.npy", scores)
-    return Calibration(
-        scores=_reference(directory / "calibration.npy"),
-        size=len(scores),
-        statistic=STATISTIC[dataset.summary.kind],
-        data=f"{dataset.name}, held out of the training set",
-    )
 
 
 def _provenance(recipe: Recipe, trained: Trained, fitted: dict[str, float | str]) -> Provenance:

@@ -42,6 +42,8 @@ SCORED = {
     "object": "list",
     "model": "mnist-flow",
     "alpha": 0.05,
+    "fdr": None,
+    "statistic": "log_prob",
     "density": "exact",
     "calibration": {
         "size": 5000,
@@ -49,7 +51,29 @@ SCORED = {
         "data": "MNIST, held out of the training set",
         "smallest_p_value": 0.0002,
     },
-    "data": [{"index": 0, "log_prob": -598.2, "bits_per_dim": 1.1, "p_value": 0.42, "is_anomaly": False}],
+    "data": [
+        {
+            "index": 0,
+            "score": -598.2,
+            "p_value": 0.42,
+            "is_anomaly": False,
+            "log_prob": -598.2,
+            "bits_per_dim": 1.1,
+        }
+    ],
+}
+DRIFT = {
+    "object": "drift",
+    "model": "mnist-flow",
+    "version": "1",
+    "calibration_size": 10000,
+    "window": 1000,
+    "size": 1000,
+    "ks": 0.021,
+    "significance": 0.81,
+    "mean_p_value": 0.503,
+    "flagged": {"0.01": 0.009, "0.05": 0.052, "0.1": 0.11},
+    "histogram": [52, 47, 50, 49, 51, 48, 53, 50, 47, 52, 49, 51, 50, 48, 52, 50, 51, 49, 50, 51],
 }
 EMBEDDED = {
     "object": "list",

@@ -46,6 +46,17 @@ async def get_sheet(request: Request) -> Response:
     return Response(card.sheet, media_type=answer.PNG)
 
 
+async def get_drift(request: Request) -> Response:
+    """How far the p-values that a model gave of late are from those of normal data."""
+    state = state_of(request)
+    card = state.catalog.find(request.path_params["id"]).card
+    if card is None or card.manifest.calibration is None:
+        raise NotFound(f"drift: model {request.path_params['id']} gives no p-values", field="model")
+    calibration = card.manifest.calibration
+    about = {"object": "drift", "model": card.id, "version": card.version, "calibration_size": calibration.size}
+    return answer.json(about | state.metrics.drift.report(card.id))
+
+
 def _summary(entry: Entry) -> dict[str, Any]:
     card = entry.card
     manifest = card.manifest if card else None

@@ -34,6 +34,13 @@ _DRAWN = {
 }
 _ENCODING = {"enum": ["float", "base64"]}
 _ALPHA = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_SCORED = {
+    "model": _MODEL,
+    "alpha": _ALPHA,
+    "fdr": _ALPHA,
+    "statistic": {"type": "string"},
+    "explain": {"type": "boolean"},
+}
 
 ROUTES = (
     Route(
@@ -47,6 +54,7 @@ ROUTES = (
     ),
     Route("GET", "/v1/models/{id}", models.get_model, "models", answer_example=examples.MODEL, errors=(404,)),
     Route("GET", "/v1/models/{id}/sheet", models.get_sheet, "models", answers=(answer.PNG,), errors=(404, 503)),
+    Route("GET", "/v1/models/{id}/drift", models.get_drift, "models", answer_example=examples.DRIFT, errors=(404, 503)),
     Route(
         "POST",
         "/v1/images/generations",
@@ -121,8 +129,8 @@ ROUTES = (
             "vectors": {"model": "a-table-model", "inputs": [[0.1, 0.2]]},
         },
         raw_bodies=_PICTURES,
-        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "alpha": _ALPHA}},
-        query={"model": _MODEL, "alpha": _ALPHA},
+        form={"type": "object", "properties": {"image": _FILES, **_SCORED}},
+        query=_SCORED,
         answers=(answer.JSON, npy.MEDIA_TYPE),
         errors=_POSTED,
     ),

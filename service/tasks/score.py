@@ -1,8 +1,9 @@
-"""Score: how probable items are under a model, and how unusual that is among normal ones.
+"""Score: how normal items are under a model, and how unusual that is among normal ones.
 
 The p-value is conformal (Bates et al. 2023, arXiv:2104.08279, eq. 2): with n calibration scores,
 p = (1 + #{scores <= s}) / (n + 1). For an item drawn like the calibration data it is uniform or larger, so flagging
-p <= alpha raises at most a share alpha of false alarms, whatever the model.
+p <= alpha raises at most a share alpha of false alarms, whatever the model; and as the p-values of several items are
+positively dependent, Benjamini and Hochberg's rule keeps the share of false ones among the flagged (their theorem 2).
 """
 
 import math
@@ -13,8 +14,8 @@ import numpy as np
 
 from contract import Capability
 from service.engine.job import Arrays, Job, RowCall
-from service.errors import ModelFailed
-from service.model import LoadedModel
+from service.errors import Invalid, ModelFailed
+from service.model import Card, LoadedModel
 from service.tasks.tokens import pad, width_of
 
 _UNNORMALISED = ("energy", "critic")
@@ -22,17 +23,36 @@ _UNNORMALISED = ("energy", "critic")
 
 @dataclass(frozen=True)
 class Scores:
-    """One row for each item: log_prob in nats, the dimensions (values or tokens) it is spread over, p-values or None
-    where the model has no calibration. An energy and a critic's score are no densities: they have no bits."""
+    """One row for each of N items, one column for each of K statistics; the default statistic is number `default`.
 
-    log_prob: np.ndarray
+    normality (N, K) float64, higher is more normal; p_values (N, K), None where the model has no calibration.
+    log_prob (N,) in nats where the model has a density, and the dimensions (values or tokens) it is spread over. An
+    energy and a critic's score are no densities: they have no bits. surprise is what each value of an item takes away
+    from the default statistic, float32 of an item's shape or (tokens,), where the model says it.
+    """
+
+    statistics: tuple[str, ...]
+    default: int
+    normality: np.ndarray
+    p_values: np.ndarray | None
+    log_prob: np.ndarray | None
     dimensions: np.ndarray
-    p_value: np.ndarray | None
     normalised: bool = True
+    surprise: Sequence[np.ndarray] | np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.normality)
+
+    @property
+    def p_value(self) -> np.ndarray | None:
+        """By the default statistic, (N,)."""
+        return None if self.p_values is None else self.p_values[:, self.default]
 
     @property
     def bits_per_dim(self) -> np.ndarray | None:
-        return -self.log_prob / (self.dimensions * math.log(2)) if self.normalised else None
+        if self.log_prob is None or not self.normalised:
+            return None
+        return -self.log_prob / (self.dimensions * math.log(2))
 
 
 def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
@@ -40,33 +60,83 @@ def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
     return (1 + np.searchsorted(calibration, scores, side="right")) / (len(calibration) + 1)
 
 
-def score_samples(model: LoadedModel, samples: np.ndarray) -> Job:
+def discoveries(p: np.ndarray, fdr: float) -> np.ndarray:
+    """Which of the p-values (N,) Benjamini and Hochberg's rule flags at a false discovery rate: (N,) bool.
+
+    Those up to the largest one that is at most fdr times its rank over N (1995, eq. 1).
+    """
+    ordered = np.sort(p)
+    small = np.flatnonzero(ordered <= fdr * np.arange(1, len(p) + 1) / len(p))
+    return p <= ordered[small[-1]] if len(small) else np.zeros(len(p), bool)
+
+
+def statistics_of(card: Card) -> tuple[str, ...]:
+    """The statistics that a model scores by; the default first where it has only one."""
+    if card.manifest.scoring is not None:
+        return card.manifest.scoring.statistics
+    return ("log_prob_per_token",) if card.manifest.data.kind == "text" else ("log_prob",)
+
+
+def default_of(card: Card) -> str:
+    """The statistic that decides where a request does not say."""
+    scoring = card.manifest.scoring
+    return scoring.default if scoring is not None else statistics_of(card)[0]
+
+
+def explains(card: Card) -> bool:
+    """Whether a model says where in an item its surprise lies."""
+    if card.serving("score") is Capability.SCORE:
+        return card.gives(Capability.SCORE, "surprise")
+    graph = card.manifest.capabilities.get(Capability.LOG_DENSITY)
+    parts = next((t for t in graph.outputs if t.name == "log_prob_map"), None) if graph else None
+    if parts is None:
+        return False
+    return card.manifest.data.kind == "text" or tuple(parts.shape[1:]) == card.manifest.data.shape
+
+
+def score_samples(model: LoadedModel, samples: np.ndarray, *, explain: bool = False) -> Job:
     """Score images (N, C, H, W) or vectors (N, D). Returns Scores."""
-    outputs = yield RowCall(Capability.LOG_DENSITY, {"x": samples})
+    if explain:
+        _can_explain(model)
     dimensions = np.full(len(samples), samples[0].size, np.float64)
-    return _scores(model, outputs["log_prob"].astype(np.float64), dimensions)
+    scoring = model.manifest.scoring
+    if model.serving("score") is Capability.SCORE and scoring is not None:
+        outputs = yield RowCall(Capability.SCORE, {"x": samples})
+        normality = outputs["normality"].astype(np.float64)
+        log_prob = normality[:, scoring.statistics.index("log_prob")] if "log_prob" in scoring.statistics else None
+        return _scores(model, normality, log_prob, dimensions, outputs["surprise"] if explain else None)
+    outputs = yield RowCall(Capability.LOG_DENSITY, {"x": samples})
+    log_prob = outputs["log_prob"].astype(np.float64)
+    return _scores(model, log_prob[:, None], log_prob, dimensions, -outputs["log_prob_map"] if explain else None)
 
 
-def score_texts(model: LoadedModel, rows: Sequence[np.ndarray]) -> Job:
+def score_texts(model: LoadedModel, rows: Sequence[np.ndarray], *, explain: bool = False) -> Job:
     """Score texts given as token ids. Returns Scores.
 
     A text longer than the context is scored in consecutive windows, each given the last token of the one before it:
     its log-probability is the sum.
     """
+    if explain:
+        _can_explain(model)
     text = model.manifest.text
     assert text is not None, "the contract asks for it"
     total = np.zeros(len(rows))
-    by_width: dict[int, list[tuple[int, np.ndarray]]] = {}
+    surprise = [np.zeros(len(ids), np.float32) for ids in rows] if explain else None
+    by_width: dict[int, list[tuple[int, int, np.ndarray]]] = {}
     for i, ids in enumerate(rows):
         sequence = np.concatenate([[text.start_token], ids])
         for start in range(0, len(ids), text.context):
             window = sequence[start : start + text.context + 1]
             width = width_of(len(window) - 1, text.context) + 1  # the first token is given
-            by_width.setdefault(width, []).append((i, window))
+            by_width.setdefault(width, []).append((i, start, window))
     for width, windows in by_width.items():
-        outputs = yield RowCall(Capability.LOG_DENSITY, pad([window for _, window in windows], width))
-        np.add.at(total, [i for i, _ in windows], _sums(outputs))
-    return _scores(model, total, np.array([len(ids) for ids in rows], np.float64))
+        outputs = yield RowCall(Capability.LOG_DENSITY, pad([window for _, _, window in windows], width))
+        np.add.at(total, [i for i, _, _ in windows], _sums(outputs))
+        if surprise is not None:
+            for (i, start, window), parts in zip(windows, outputs["log_prob_map"], strict=True):
+                surprise[i][start : start + len(window) - 1] = -parts[1 : len(window)]  # the first one is given
+    dimensions = np.array([len(ids) for ids in rows], np.float64)
+    return _scores(model, (total / dimensions)[:, None], total, dimensions, surprise)
 
 
 def _sums(outputs: Arrays) -> np.ndarray:
@@ -78,14 +148,27 @@ def _sums(outputs: Arrays) -> np.ndarray:
     return outputs["log_prob"].astype(np.float64) if parts is None else parts.astype(np.float64).sum(axis=-1)
 
 
-def _scores(model: LoadedModel, log_prob: np.ndarray, dimensions: np.ndarray) -> Scores:
-    if not np.isfinite(log_prob).all():
-        bad = np.flatnonzero(~np.isfinite(log_prob))[0]
-        raise ModelFailed(f"model {model.id} returned a log-probability that is no number for item {bad}")
+def _can_explain(model: LoadedModel) -> None:
+    if not explains(model):
+        raise Invalid(f"explain: model {model.id} does not say where its surprise lies: leave it out", field="explain")
+
+
+def _scores(
+    model: LoadedModel,
+    normality: np.ndarray,
+    log_prob: np.ndarray | None,
+    dimensions: np.ndarray,
+    surprise: Sequence[np.ndarray] | np.ndarray | None,
+) -> Scores:
+    if not np.isfinite(normality).all():
+        bad = np.flatnonzero(~np.isfinite(normality).all(axis=1))[0]
+        raise ModelFailed(f"model {model.id} returned a score that is no number for item {bad}")
+    statistics = statistics_of(model)
     p = None
-    calibration = model.manifest.calibration
-    if calibration is not None and model.calibration is not None:
-        per_token = calibration.statistic == "log_prob_per_token"
-        p = p_values(log_prob / dimensions if per_token else log_prob, model.calibration)
-    density = model.manifest.capabilities[Capability.LOG_DENSITY].density
-    return Scores(log_prob, dimensions, p, density not in _UNNORMALISED)
+    if model.calibration is not None:
+        columns = zip(normality.T, model.calibration, strict=True)
+        p = np.stack([p_values(column, known) for column, known in columns], axis=1)
+    graph = model.manifest.capabilities.get(Capability.LOG_DENSITY)
+    normalised = graph is None or graph.density not in _UNNORMALISED
+    default = statistics.index(default_of(model))
+    return Scores(statistics, default, normality, p, log_prob, dimensions, normalised, surprise)

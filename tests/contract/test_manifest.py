@@ -1,13 +1,15 @@
 """The manifest: what is written is what is read, and nothing else is."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract import Manifest, ManifestError, read_manifest, write_manifest
-from contract.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Measurement, Provenance, Sampling
+from contract.files import MANIFEST_NAME, MAX_MANIFEST_BYTES
+from contract.manifest import Measurement, Provenance, Sampling
 from tests.toys import directories
 from tests.toys.broken import edit_manifest
 
@@ -120,6 +122,45 @@ def test_a_wrong_key_is_named_with_expected_and_found(directory: Path, case: str
     for part in says:
         assert part in str(caught.value)
     assert "Value error" not in str(caught.value), "pydantic's own words tell a reader nothing"
+
+
+SCORES_WRONG = {
+    "names missing": (_drop("scoring"), "scoring: expected the names of score's statistics, found none"),
+    "graph missing": (
+        _set("capabilities", to={}),
+        "scoring: expected a score graph for log_prob, farthest, found none",
+    ),
+    "a name too many": (
+        _set("scoring", "statistics", to=["log_prob", "farthest", "luck"]),
+        "scoring.statistics: expected 2 for normality's columns, found 3",
+    ),
+    "a default of another name": (_set("scoring", "default", to="luck"), "scoring: default: expected one of"),
+    "a name twice": (_set("scoring", "statistics", to=["farthest", "farthest"]), "expected one of different"),
+    "calibrated on something else": (
+        _set("calibration", "statistic", to="log_prob"),
+        "calibration.statistic: expected normality, found log_prob",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SCORES_WRONG)
+def test_a_model_of_scores_says_what_they_are(tmp_path: Path, case: str) -> None:
+    directory = directories.write_detector(tmp_path)
+    change, says = SCORES_WRONG[case]
+    if case == "graph missing":
+        other = json.loads((directories.write_generator(tmp_path) / MANIFEST_NAME).read_text())
+        change = _set("capabilities", to=other["capabilities"])
+    edit_manifest(directory, change)
+    with pytest.raises(ManifestError, match=re.escape(says)):
+        read_manifest(directory)
+
+
+def test_columns_make_the_vector_that_the_data_say(tmp_path: Path) -> None:
+    directory = directories.write_sensors(tmp_path)
+    assert [column.width for column in read_manifest(directory).data.columns] == [1, 2, 2]
+    edit_manifest(directory, _set("data", "columns", 1, "may_be_missing", to=False))
+    with pytest.raises(ManifestError, match=re.escape("data.columns: expected a vector of their 4 values")):
+        read_manifest(directory)
 
 
 def test_several_wrong_keys_are_all_named(directory: Path) -> None:

@@ -34,6 +34,8 @@ def test_every_toy_loads_with_its_tasks(store: Path) -> None:
         directories.DENOISER: ("denoise", "restore"),
         directories.DENSITY: ("score",),
         directories.TABLE: ("embed", "score"),
+        directories.DETECTOR: ("score",),
+        directories.SENSORS: ("score",),
         directories.WRITER: ("score", "complete"),
         directories.EMBEDDER: ("embed",),
         directories.PIXELS: ("generate", "edit"),
@@ -54,7 +56,7 @@ def test_what_is_loaded_is_what_the_directory_holds(store: Path) -> None:
     assert model.tokenizer.encode("To be").ids == [directories.CHARACTERS.index(c) for c in "To be"]
     assert model.unknown_token == len(directories.CHARACTERS)
     assert model.calibration is not None
-    assert len(model.calibration) == 199
+    assert model.calibration.shape == (1, 199)
     assert 0 < model.load_seconds < 60
     assert model.sheet is None
     assert load(store / directories.EMBEDDER / "1").sheet == (store / directories.EMBEDDER / "1/sheet.png").read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from contract.manifest import MANIFEST_NAME
+from contract.files import MANIFEST_NAME
 from tests.toys import directories, graphs
 
 

@@ -19,6 +19,7 @@ from contract import Capability, Manifest, write_manifest
 from contract.manifest import (
     Agreement,
     Calibration,
+    Column,
     Data,
     Density,
     FileRef,
@@ -27,6 +28,7 @@ from contract.manifest import (
     Pixels,
     Restoration,
     Sampling,
+    Scoring,
     Text,
 )
 from tests.toys import graphs
@@ -45,6 +47,7 @@ GENERATOR, DENOISER, DENSITY, WRITER, EMBEDDER, DIFFUSION, RESTORER = (
     "mnist-restorer",
 )
 """The service's default models go by the names of the real ones, so that its defaults resolve."""
+DETECTOR, SENSORS = "toy-detector", "toy-valves"
 TABLE, PIXELS, BIGRAM, TEXT_EMBEDDER = "toy-table", "toy-pixels", "toy-bigram", "toy-text-embedder"
 INPAINTER, COLOURIST = "toy-inpainter", "toy-colourist"
 LEVELS = 4
@@ -123,7 +126,7 @@ def write_calibration(directory: Path, scores: np.ndarray, statistic: str) -> Ca
     directory.mkdir(parents=True, exist_ok=True)
     np.save(directory / "calibration.npy", np.sort(scores.astype(np.float64)))
     ref = reference(directory, "calibration.npy")
-    return Calibration(scores=ref, size=len(scores), statistic=statistic, data="toy, held out")
+    return Calibration(scores=ref, size=scores.shape[-1], statistic=statistic, data="toy, held out", surprise=10.0)
 
 
 def normal_images(count: int, seed: int) -> np.ndarray:
@@ -142,6 +145,39 @@ def write_density(
     data = Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0))
     parts = {Capability.LOG_DENSITY: graphs.gaussian((1, 8, 8))}
     return write_model(store, name, parts, version, density=density, data=data, calibration=calibration)
+
+
+def write_detector(store: Path, name: str = DETECTOR, version: str = "1") -> Path:
+    """Scores 8 × 8 images by two statistics, and says where they are strange."""
+    scores = graphs.normality_of(normal_images(499, seed=1)).T
+    return write_model(
+        store,
+        name,
+        {Capability.SCORE: graphs.scores((1, 8, 8))},
+        version,
+        data=Data(kind="image", dataset="toy", shape=(1, 8, 8), value_range=(0.0, 1.0)),
+        scoring=Scoring(statistics=("log_prob", "farthest"), default="farthest", chosen_by="a toy's whim"),
+        calibration=write_calibration(store / name / version, scores, "normality"),
+        invariant=True,
+    )
+
+
+def write_sensors(store: Path, name: str = SENSORS, version: str = "1") -> Path:
+    """Scores rows of a table: a number, one that may be missing, and a category of two."""
+    columns = (
+        Column(name="pressure"),
+        Column(name="flow", may_be_missing=True, fill=0.5),
+        Column(name="valve", kind="category", categories=("open", "shut")),
+    )
+    return write_model(
+        store,
+        name,
+        {Capability.SCORE: graphs.scores((5,))},
+        version,
+        data=Data(kind="vector", dataset="toy", shape=(5,), columns=columns),
+        scoring=Scoring(statistics=("log_prob", "farthest"), default="log_prob"),
+        invariant=True,
+    )
 
 
 def write_table(store: Path, name: str = TABLE, version: str = "1") -> Path:
@@ -280,6 +316,8 @@ TOYS: dict[str, Callable[[Path], Path]] = {
     WRITER: write_writer,
     EMBEDDER: write_embedder,
     TABLE: write_table,
+    DETECTOR: write_detector,
+    SENSORS: write_sensors,
     PIXELS: write_pixels,
     BIGRAM: write_bigram,
     TEXT_EMBEDDER: write_text_embedder,

@@ -143,6 +143,31 @@ def gaussian(shape: tuple[int, ...]) -> Parts:
     return _finish(b, "gaussian", [spec("x", "float32", "batch", *shape)], [spec("log_prob", "float32", "batch")])
 
 
+def normality_of(samples: np.ndarray) -> np.ndarray:
+    """What `scores` computes, in float64. samples (N, …) -> (N, 2): log_prob, and minus the largest value's distance."""
+    flat = samples.reshape(len(samples), -1).astype(np.float64)
+    return np.stack([gaussian_log_prob(samples), -np.abs(flat - GAUSSIAN_MEAN).max(-1)], axis=1)
+
+
+def scores(shape: tuple[int, ...]) -> Parts:
+    """x (B, *shape) -> normality (B, 2): log_prob, farthest; surprise (B, *shape): each value's squared distance."""
+    size = math.prod(shape)
+    b = Builder()
+    distance = b(
+        "Sub", b("Reshape", "x", b.weight(np.array([-1, size], np.int64))), b.weight(np.float32(GAUSSIAN_MEAN))
+    )
+    scaled = b("Div", distance, b.weight(np.float32(GAUSSIAN_STD)))
+    squares = b("Mul", scaled, scaled)
+    constant = -size * (math.log(GAUSSIAN_STD) + 0.5 * math.log(2 * math.pi))
+    summed = b("MatMul", squares, b.weight(np.full((size, 1), -0.5, np.float32)))
+    log_prob = b("Add", summed, b.weight(np.float32(constant)))
+    farthest = b("Neg", b("ReduceMax", b("Abs", distance), b.weight(np.array([1])), keepdims=1))
+    b("Concat", log_prob, farthest, axis=1, out="normality")
+    b("Reshape", squares, b.weight(np.array([-1, *shape], np.int64)), out="surprise")
+    outputs = [spec("normality", "float32", "batch", 2), spec("surprise", "float32", "batch", *shape)]
+    return _finish(b, "scores", [spec("x", "float32", "batch", *shape)], outputs)
+
+
 def encoder_weights(size: int, width: int = 6) -> np.ndarray:
     """What `encode` multiplies with. (size, width) float32."""
     return np.random.default_rng(size).normal(size=(size, width)).astype(np.float32)

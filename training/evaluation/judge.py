@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract import Capability
-from contract.manifest import MANIFEST_NAME
+from contract.files import MANIFEST_NAME
 from training.evaluate import EvaluationError, ExportedModel
 
 NAME, VERSION = "mnist-features", "1"

@@ -1,5 +1,6 @@
 """Route of scores: images, vectors and text, each with its log-density and how unusual that is."""
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contract.manifest import Density
 from tests.service.api.client import Api, b64, npy, png, read_npy
 from tests.toys import directories
-from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, TABLE, WRITER, normal_images
-from tests.toys.graphs import gaussian_log_prob
+from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, DETECTOR, SENSORS, TABLE, WRITER, normal_images
+from tests.toys.graphs import gaussian_log_prob, normality_of
 
 SCORE = "/v1/score"
+FIELDS = {"index", "score", "p_value", "is_anomaly", "log_prob", "bits_per_dim"}
 
 
 def on_levels(count: int, seed: int = 3) -> np.ndarray:
@@ -44,6 +47,8 @@ class TestImages:
             "object": "list",
             "model": DENSITY,
             "alpha": 0.1,
+            "fdr": None,
+            "statistic": "log_prob",
             "density": "exact",
             "calibration": {
                 "size": 499,
@@ -54,8 +59,9 @@ class TestImages:
         }
         expected = gaussian_log_prob(images)
         for i, item in enumerate(body["data"]):
-            assert set(item) == {"index", "log_prob", "bits_per_dim", "p_value", "is_anomaly"}
+            assert set(item) == FIELDS
             assert item["index"] == i
+            assert item["score"] == item["log_prob"]
             assert item["log_prob"] == pytest.approx(expected[i], abs=1e-3)
             assert item["bits_per_dim"] == pytest.approx(-expected[i] / 64 / math.log(2), abs=1e-4)
             assert item["is_anomaly"] == (item["p_value"] <= 0.1)
@@ -94,7 +100,7 @@ class TestImages:
         body = make_api().post(SCORE, json={"model": "judge", "inputs": on_levels(2).tolist()}).json()
         assert body["density"] == density
         for item in body["data"]:
-            assert set(item) == {"index", "log_prob", "bits_per_dim", "p_value", "is_anomaly"}
+            assert set(item) == FIELDS
             assert item["bits_per_dim"] is None
             assert 0 < item["p_value"] <= 1
 
@@ -118,6 +124,119 @@ class TestVectors:
         one = api.post(SCORE, json={"model": TABLE, "inputs": [0.1, 0.2, 0.3]}).json()
         assert one == api.post(SCORE, json={"model": TABLE, "inputs": [[0.1, 0.2, 0.3]]}).json()
         assert len(one["data"]) == 1
+
+
+class TestStatistics:
+    def test_the_default_decides_and_all_are_told(self, api: Api) -> None:
+        images = on_levels(5)
+        body = api.post(SCORE, json={"model": DETECTOR, "inputs": images.tolist()}).json()
+        assert (body["statistic"], body["density"]) == ("farthest", None)
+        expected = normality_of(images)
+        for item, (log_prob, farthest) in zip(body["data"], expected, strict=True):
+            assert item["scores"] == pytest.approx({"log_prob": log_prob, "farthest": farthest}, abs=1e-3)
+            assert item["score"] == item["scores"]["farthest"]
+            assert item["log_prob"] == item["scores"]["log_prob"]
+            assert item["p_value"] == item["p_values"]["farthest"]
+
+    def test_a_request_may_choose_another(self, api: Api) -> None:
+        images = on_levels(5)
+        body = api.post(SCORE, json={"model": DETECTOR, "inputs": images.tolist(), "statistic": "log_prob"}).json()
+        assert body["statistic"] == "log_prob"
+        for item in body["data"]:
+            assert item["score"] == item["log_prob"]
+            assert item["p_value"] == item["p_values"]["log_prob"]
+            assert item["is_anomaly"] == (item["p_value"] <= 0.05)
+
+    def test_one_that_is_not_there_is_refused(self, api: Api) -> None:
+        answer = api.post(SCORE, json={"model": DETECTOR, "inputs": on_levels(1).tolist(), "statistic": "luck"})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["param"] == "statistic"
+        assert "log_prob, farthest" in answer.json()["error"]["message"]
+
+
+class TestFalseDiscoveries:
+    def test_those_that_benjamini_and_hochberg_would_flag(self, api: Api) -> None:
+        images = np.concatenate([on_levels(30), np.zeros((10, 1, 8, 8), np.float32)])
+        body = api.post(SCORE, json={"inputs": images.tolist(), "fdr": 0.1}).json()
+        assert (body["alpha"], body["fdr"]) == (None, 0.1)
+        p = np.array([item["p_value"] for item in body["data"]])
+        ranked = np.sort(p)
+        bar = max(ranked[i] for i in range(40) if ranked[i] <= 0.1 * (i + 1) / 40)
+        assert [item["is_anomaly"] for item in body["data"]] == (p <= bar).tolist()
+        assert all(item["is_anomaly"] for item in body["data"][30:])
+
+    def test_alpha_and_fdr_exclude_each_other(self, api: Api) -> None:
+        answer = api.post(SCORE, json={"inputs": on_levels(1).tolist(), "alpha": 0.1, "fdr": 0.1})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["param"] == "fdr"
+
+
+class TestExplanations:
+    def test_of_an_image_pixel_by_pixel(self, api: Api) -> None:
+        image = on_levels(1)
+        image[0, 0, 2, 5] = 1.0
+        (item,) = api.post(SCORE, json={"model": DETECTOR, "inputs": image.tolist(), "explain": True}).json()["data"]
+        surprise = np.array(item["surprise"])
+        assert surprise.shape == (1, 8, 8)
+        assert np.unravel_index(surprise.argmax(), surprise.shape) == (0, 2, 5)
+
+    def test_as_numbers(self, api: Api) -> None:
+        ask = {"model": DETECTOR, "inputs": on_levels(3).tolist(), "explain": True}
+        surprise = read_npy(api.post(SCORE, json=ask, headers={"accept": "application/x-npy"}))
+        assert (surprise.dtype, surprise.shape) == (np.float32, (3, 1, 8, 8))
+        written = [item["surprise"] for item in api.post(SCORE, json=ask).json()["data"]]
+        assert np.array_equal(surprise, np.array(written, np.float32))
+
+    def test_as_a_picture_that_is_red_where_it_is_strange(self, api: Api) -> None:
+        image = np.full((1, 8, 8), 0.5, np.float32)
+        image[0, 2, 5] = 0.0
+        answer = api.post(SCORE, json={"model": DETECTOR, "inputs": image.tolist()}, headers={"accept": "image/png"})
+        assert answer.headers["content-type"] == "image/png"
+        picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), int)
+        redness = picture[..., 0] - picture[..., 1]
+        assert np.unravel_index(redness.argmax(), redness.shape) == (2, 5)
+        assert redness[2, 5] > 100
+        assert np.delete(redness.ravel(), 2 * 8 + 5).max() < 20
+
+    def test_of_a_row_by_the_names_of_its_columns(self, api: Api) -> None:
+        ask = {"model": SENSORS, "inputs": [[0.5, 0.5, 0.0, 3.0, 0.5]], "explain": True}
+        (item,) = api.post(SCORE, json=ask).json()["data"]
+        assert list(item["surprise"]) == ["pressure", "flow", "valve"]
+        assert max(item["surprise"], key=item["surprise"].get) == "valve"
+
+    def test_of_a_text_token_by_token(self, api: Api) -> None:
+        text = "To be, or not to be: " * 3
+        (item,) = api.post(SCORE, json={"input": text, "explain": True}).json()["data"]
+        assert "".join(token["token"] for token in item["surprise"]) == text
+        assert -sum(token["surprise"] for token in item["surprise"]) == pytest.approx(item["log_prob"], abs=1e-3)
+
+    @pytest.mark.parametrize("accept", ["application/json", "application/x-npy", "image/png"])
+    def test_a_model_that_cannot_say_refuses(self, api: Api, accept: str) -> None:
+        ask = {"model": DENSITY, "inputs": on_levels(1).tolist(), "explain": True}
+        answer = api.post(SCORE, json=ask, headers={"accept": accept})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["param"] == "explain"
+
+
+class TestDrift:
+    def test_normal_traffic_does_not_drift_and_strange_traffic_does(self, make_api: Callable[..., Api]) -> None:
+        api = make_api()
+        assert api.get(f"/v1/models/{DETECTOR}/drift").json()["size"] == 0
+        for seed in range(4):
+            api.post(SCORE, json={"model": DETECTOR, "inputs": normal_images(100, seed=20 + seed).tolist()})
+        usual = api.get(f"/v1/models/{DETECTOR}/drift").json()
+        assert usual["size"] == 400
+        assert usual["significance"] > 0.001
+        for seed in range(4):
+            strange = (normal_images(100, seed=30 + seed) + 0.3).clip(0, 1)
+            api.post(SCORE, json={"model": DETECTOR, "inputs": strange.tolist()})
+        changed = api.get(f"/v1/models/{DETECTOR}/drift").json()
+        assert changed["ks"] > usual["ks"] + 0.1
+        assert changed["significance"] < 1e-6
+        assert sum(changed["histogram"]) == changed["size"] == 800
+
+    def test_a_model_without_p_values_has_none(self, api: Api) -> None:
+        assert api.get(f"/v1/models/{TABLE}/drift").status_code == 404
 
 
 class TestText:

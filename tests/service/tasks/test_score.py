@@ -14,7 +14,7 @@ from service.errors import ModelFailed
 from service.loading import load_model
 from service.model import LoadedModel
 from service.settings import Settings
-from service.tasks.score import p_values, score_samples, score_texts
+from service.tasks.score import discoveries, p_values, score_samples, score_texts
 from service.tasks.tokens import tokenize
 from tests.service.tasks.drive import drive, on
 from tests.toys import directories
@@ -60,6 +60,31 @@ class TestPValues:
         assert chi_square < 43.8  # 0.1% of the time by chance, 19 degrees of freedom
 
 
+class TestDiscoveries:
+    def test_formula(self) -> None:
+        p = np.array([0.01, 0.9, 0.03, 0.02, 0.5])
+        assert discoveries(p, 0.05).tolist() == [True, False, True, True, False]  # 0.03 <= 0.05 * 3 / 5
+        assert discoveries(p, 0.04).tolist() == [False] * 5  # 0.01 > 0.04 / 5, 0.02 > 0.08 / 5, 0.03 > 0.12 / 5
+        assert discoveries(p, 0.045).tolist() == [False] * 5
+
+    def test_a_later_small_one_saves_those_before_it(self) -> None:
+        assert discoveries(np.array([0.04, 0.045, 0.049]), 0.05).tolist() == [True] * 3
+
+    @pytest.mark.parametrize("fdr", [0.1, 0.3])
+    def test_the_share_of_false_ones_is_as_small_as_promised(self, fdr: float) -> None:
+        """Over many calibration sets and batches with a quarter of anomalies."""
+        rng = np.random.default_rng(3)
+        shares = []
+        for _ in range(600):
+            calibration = np.sort(rng.normal(size=499))
+            items = np.concatenate([rng.normal(size=60), rng.normal(-4, 1, size=20)])
+            flagged = discoveries(p_values(items, calibration), fdr)
+            shares.append(flagged[:60].sum() / max(1, flagged.sum()))
+        spread = np.std(shares) / math.sqrt(len(shares))
+        assert np.mean(shares) < fdr * 60 / 80 + 4 * spread
+        assert np.mean(shares) > 0.2 * fdr, "it would be easy to flag nothing"
+
+
 class TestSamples:
     def test_images(self, models: dict[str, LoadedModel]) -> None:
         images = normal_images(20, seed=9)
@@ -67,7 +92,7 @@ class TestSamples:
         expected = gaussian_log_prob(images)
         assert scores.log_prob == pytest.approx(expected, abs=1e-3)
         assert scores.bits_per_dim == pytest.approx(-expected / 64 / math.log(2), abs=1e-5)
-        assert scores.p_value == pytest.approx(p_values(expected, models[DENSITY].calibration), abs=0.003)
+        assert scores.p_value == pytest.approx(p_values(expected, models[DENSITY].calibration[0]), abs=0.003)
 
     def test_normal_images_are_normal_and_others_are_not(self, models: dict[str, LoadedModel]) -> None:
         model = models[DENSITY]
@@ -143,7 +168,7 @@ class TestTexts:
     def test_the_p_value_is_that_of_the_mean_over_tokens(self, writer: LoadedModel) -> None:
         rows = tokenize(writer, [random_text(50)], 10_000)
         scores = drive(score_texts(writer, rows), on(writer))
-        assert scores.p_value == pytest.approx(p_values(scores.log_prob / 50, writer.calibration))
+        assert scores.p_value == pytest.approx(p_values(scores.log_prob / 50, writer.calibration[0]))
 
     def test_the_probabilities_of_all_texts_of_a_length_add_up_to_one(self, writer: LoadedModel) -> None:
         pairs = [a + b for a in CHARACTERS for b in CHARACTERS]
