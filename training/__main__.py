@@ -4,6 +4,7 @@
     python -m training export shakespeare-gpt
     python -m training evaluate exported/shakespeare-gpt/1
     python -m training run shakespeare-gpt            # all three
+    python -m training calibrate exported/mnist-flow/1 --data my-pictures/
     python -m training report --output report/index.html   # a page about all exported models
 
 `--help` lists the flags; whatever else is given overrides the recipe.
@@ -44,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--devices", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--strategy", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--no-progress", action="store_true", help="no progress bar")
+    calibrate = commands.add_parser("calibrate", help="renew a model's p-values from normal data of your own")
+    calibrate.add_argument("model", type=Path, help="a model directory, such as exported/mnist-flow/1")
+    calibrate.add_argument(
+        "--data", type=Path, required=True, help="a folder of pictures, .npy, .csv, .parquet or .txt"
+    )
+    calibrate.add_argument("--size", type=int, default=10_000, help="how many items to use at most")
     report = commands.add_parser("report", help="write one page about all exported models")
     report.add_argument("--exported", type=Path, default=EXPORTED, help="where the models are")
     report.add_argument("--output", type=Path, default=Path("report/index.html"), help="the page")

@@ -3,6 +3,7 @@
 They are computed through the exported graph, so that they are what the server would have answered.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,13 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import Capability, Manifest
+from contract import Capability, Manifest, read_manifest, write_manifest
 from contract.manifest import Calibration, FileRef
+from training.data.normal import normal_items
 from training.data.source import in_order
 from training.family import Batch, Source
 from training.graphs import open_session, sha256
 
-FILE = "calibration.npy"
 BATCH_SIZE = 64
 _USUAL = 0.999
 _KEPT_VALUES = 2_000_000
@@ -42,14 +43,38 @@ def calibration(directory: Path, manifest: Manifest, source: Source, size: int, 
         raise CalibrationError(
             "data: expected items whose scores are numbers, found one whose score is infinite or NaN"
         )
-    np.save(directory / FILE, np.sort(scores))
     return Calibration(
-        scores=FileRef(file=FILE, sha256=sha256(directory / FILE)),
+        scores=_store(directory, np.sort(scores)),
         size=scores.shape[-1],
         statistic=statistic_of(manifest),
         data=data,
         surprise=surprise,
     )
+
+
+def renew(directory: Path, path: Path, size: int) -> Calibration:
+    """Calibrate a model directory on a user's own normal data; a server that has it loads it again.
+
+    Raises CalibrationError, DataError, and then nothing is changed.
+    """
+    manifest = read_manifest(directory)
+    items = normal_items(path, directory, manifest)
+    before = manifest.calibration
+    after = calibration(directory, manifest, items, size, f"{path.name}, given by the user")
+    write_manifest(directory, manifest.model_copy(update={"calibration": after}))
+    if before is not None and before.scores.file != after.scores.file:
+        (directory / before.scores.file).unlink(missing_ok=True)
+    return after
+
+
+def _store(directory: Path, scores: NDArray[np.float64]) -> FileRef:
+    """Under a name of its own, so that a server never finds the new scores with the old manifest."""
+    working = directory / f".calibration-{os.getpid()}.npy"
+    np.save(working, scores)
+    digest = sha256(working)
+    file = f"calibration-{digest[:12]}.npy"
+    os.replace(working, directory / file)
+    return FileRef(file=file, sha256=digest)
 
 
 def statistic_of(manifest: Manifest) -> Literal["log_prob", "log_prob_per_token", "normality"]:

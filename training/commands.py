@@ -10,6 +10,7 @@ import torch
 from contract import ManifestError, read_manifest
 from contract.files import MANIFEST_NAME
 from training import data, loop
+from training.calibrate import CalibrationError, renew
 from training.data.source import DataError
 from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table
 from training.evaluation.sheets import write_sheet
@@ -18,7 +19,7 @@ from training.graphs import ExportRefused
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.report import write_report
 
-INPUT_ERRORS = (RecipeError, DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError)
+INPUT_ERRORS = (RecipeError, DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError, CalibrationError)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -27,6 +28,14 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         if overrides:
             raise RecipeError(f"report: expected no overrides, found {' '.join(overrides)}")
         print(f"wrote {options.output}, of {write_report(options.exported, options.output)} models")
+        return
+    if options.command == "calibrate":
+        if overrides:
+            raise RecipeError(f"calibrate: expected no overrides, found {' '.join(overrides)}")
+        renewed = renew(options.model, options.data, options.size)
+        print(
+            f"calibrated {options.model} on {renewed.size} items; the smallest p-value is {1 / (renewed.size + 1):.2g}"
+        )
         return
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -91,7 +91,7 @@ def test_from_recipe_to_a_directory_that_the_contract_reads(tmp_path, capsys):
     for reference in manifest.files():
         assert sha256(model / reference.file) == reference.sha256
     assert {p.name for p in model.iterdir()} == {"manifest.json", *(f.file for f in manifest.files())}
-    scores = np.load(model / "calibration.npy", allow_pickle=False)
+    scores = np.load(model / manifest.calibration.scores.file, allow_pickle=False)
     assert scores.dtype == np.float64
     assert len(scores) == manifest.calibration.size
     assert (np.diff(scores) >= 0).all()

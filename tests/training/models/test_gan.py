@@ -222,7 +222,7 @@ def test_from_recipe_to_a_model_with_calibrated_authenticity(recipe, tmp_path):
     place = export(recipe, trained, dataset, tmp_path / "exported")
     manifest = read_manifest(place)
     assert manifest.capabilities[Capability.LOG_DENSITY].density == "critic"
-    scores = np.load(place / "calibration.npy")
+    scores = np.load(place / manifest.calibration.scores.file)
     x = dataset.calibration.at(torch.arange(len(scores)))["x"]
     found = open_session(place / "log_density.onnx").run(["log_prob"], {"x": x.numpy()})[0]
     assert np.allclose(np.sort(found), scores, atol=1e-5)

@@ -1,0 +1,87 @@
+"""Calibration on a user's own data: the server's p-values of that very data are evenly spread."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract import read_manifest
+from service.loading import load_model
+from service.settings import Settings
+from service.tasks.score import score_samples, score_texts
+from service.tasks.tokens import tokenize
+from tests.service.tasks.drive import drive, on
+from tests.toys import directories
+from training.__main__ import main
+
+COUNT = 60
+
+
+def p_values(directory: Path, items: np.ndarray | list[str]) -> np.ndarray:
+    """By the first statistic."""
+    model = load_model(directory, Settings(models=directory.parents[1], provider="cpu"), "cpu")
+    if isinstance(items, list):
+        return drive(score_texts(model, tokenize(model, items, 1000)), on(model)).p_values[:, 0]
+    return drive(score_samples(model, items), on(model)).p_values[:, 0]
+
+
+def evenly(count: int) -> np.ndarray:
+    """Of items that are the calibration set themselves: each counts itself."""
+    return np.arange(2, count + 2) / (count + 1)
+
+
+@pytest.mark.parametrize("write", [directories.write_density, directories.write_detector])
+def test_images_from_a_folder(tmp_path: Path, write, capsys) -> None:
+    directory = write(tmp_path / "store")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    levels = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 8)).astype(np.uint8)
+    for i, picture in enumerate(levels):
+        Image.fromarray(picture).save(pictures / f"{i}.png")
+    before = read_manifest(directory).calibration
+    assert main(["calibrate", str(directory), "--data", str(pictures)]) == 0
+    assert "60 items; the smallest p-value is 0.016" in capsys.readouterr().out
+    after = read_manifest(directory)
+    assert after.calibration.size == COUNT
+    assert {p.name for p in directory.iterdir()} == {"manifest.json", *(ref.file for ref in after.files())}
+    assert before.scores.file not in {p.name for p in directory.iterdir()}
+    images = (levels / 255).astype(np.float32)[:, None]
+    assert np.sort(p_values(directory, images)) == pytest.approx(evenly(COUNT), abs=1e-9)
+
+
+def test_rows_of_an_array_and_a_limit(tmp_path: Path) -> None:
+    directory = directories.write_table(tmp_path / "store")
+    rows = np.random.default_rng(1).normal(0.5, 1, (COUNT, 3)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    assert main(["calibrate", str(directory), "--data", str(tmp_path / "rows.npy"), "--size", "20"]) == 0
+    assert np.sort(p_values(directory, rows[:20])) == pytest.approx(evenly(20))
+
+
+def test_lines_of_a_text(tmp_path: Path) -> None:
+    directory = directories.write_writer(tmp_path / "store")
+    rng = np.random.default_rng(2)
+    lines = ["".join(rng.choice(list("abcdefgh "), length)) + "." for length in rng.integers(3, 30, COUNT)]
+    (tmp_path / "log.txt").write_text("\n".join(lines) + "\n\n")
+    assert main(["calibrate", str(directory), "--data", str(tmp_path / "log.txt")]) == 0
+    assert np.sort(p_values(directory, lines)) == pytest.approx(evenly(COUNT))
+
+
+WRONG = {
+    "nothing there": (lambda path: None, "expected a file or a folder"),
+    "no number": (lambda path: np.save(path, np.full((3, 3), np.nan)), "finite numbers"),
+    "another width": (lambda path: np.save(path, np.zeros((3, 4))), "expected rows of 3 numbers, found [3, 4]"),
+    "no items": (lambda path: np.save(path, np.zeros((0, 3))), "expected normal items to calibrate on, found none"),
+    "no array": (lambda path: path.write_bytes(b"hello"), "data.npy"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_used_changes_nothing(tmp_path: Path, case: str, capsys) -> None:
+    directory = directories.write_table(tmp_path / "store")
+    before = {p.name: p.read_bytes() for p in directory.iterdir()}
+    write, says = WRONG[case]
+    write(tmp_path / "data.npy")
+    assert main(["calibrate", str(directory), "--data", str(tmp_path / "data.npy")]) == 2
+    assert says in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in directory.iterdir()} == before
