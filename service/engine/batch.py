@@ -29,7 +29,8 @@ class Work:
     """A call that waits: `taken` of its rows are in a batch or done, `done` are done. Of a sequence neither is used: its
     runner knows how far it is.
 
-    `group` tells whose sequences belong together; without one, an owner's is its own.
+    `group` tells whose sequences belong together; without one, an owner's is its own. `long` says that the owner has had
+    much time already: it may be left waiting a moment, to keep a worker free for short ones.
     """
 
     owner: Any
@@ -41,6 +42,7 @@ class Work:
     failed: Exception | None = None
     parts: list = field(default_factory=list)
     group: Any = None
+    long: bool = False
 
     @property
     def left(self) -> int:
@@ -60,7 +62,7 @@ class Piece:
 class Batch:
     """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
     of all `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
-    runs or waits."""
+    runs or waits, `long` that all of it belongs to long jobs."""
 
     lane: Lane
     pieces: tuple[Piece, ...] = ()
@@ -68,6 +70,7 @@ class Batch:
     live: tuple[Work, ...] = ()
     left: tuple[Any, ...] = ()
     alone: bool = False
+    long: bool = False
 
     @property
     def rows(self) -> int:

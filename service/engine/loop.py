@@ -36,7 +36,8 @@ class Engine:
     and `shares` may say something else for a model, by its id;
     `batch_seconds` bounds how long one batch keeps a thread, and `call_seconds` the part of one call in it, so that a
     thousand rows leave room for others;
-    sequences that nobody else waits for take steps for up to `step_seconds` at a time. A job that is shorter than
+    sequences that nobody else waits for take steps for up to `step_seconds` at a time. A job that had more than
+    `long_seconds` is long, and for `spare_seconds` after a short one long ones leave a worker free. A job that is shorter than
     `here_seconds` and has the engine to itself may be run by whoever submits it: handing it over would take as long.
     """
 
@@ -52,6 +53,8 @@ class Engine:
         call_seconds: float = 0.005,
         step_seconds: float = 0.002,
         here_seconds: float = 0.001,
+        long_seconds: float = 0.05,
+        spare_seconds: float = 0.1,
         shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -62,6 +65,9 @@ class Engine:
         self._call_seconds = call_seconds
         self._step_seconds = step_seconds
         self._here_seconds = here_seconds
+        self._long_seconds = long_seconds
+        self._spare_seconds = spare_seconds
+        self._spare_until = 0.0
         self._observer = observer
         self._scheduler = Scheduler()
         self._changed = threading.Condition()
@@ -167,14 +173,20 @@ class Engine:
                 while (found := self._take()) is None:
                     if self._stopping:
                         return
-                    self._changed.wait()
+                    # What is held back for a moment is looked at again.
+                    held_back = self._most_long() is not None and self._scheduler.runnable()
+                    self._changed.wait(self._spare_seconds if held_back else None)
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
             self._do(found)
 
     def _more(self) -> bool:
         """Whether _take would find something; asked with the lock held."""
-        return bool(self._arrivals) or self._scheduler.runnable()
+        return bool(self._arrivals) or self._scheduler.runnable(self._most_long())
+
+    def _most_long(self) -> int | None:
+        """How many workers long jobs may have now; None for all."""
+        return self._workers - 1 if self._workers > 1 and time.monotonic() < self._spare_until else None
 
     def _do(self, found: Ticket | Batch) -> None:
         if isinstance(found, Ticket):
@@ -191,7 +203,7 @@ class Engine:
             if not ticket.cancelled:
                 ticket.holders += 1
                 return ticket
-        batch = self._scheduler.next_batch()
+        batch = self._scheduler.next_batch(self._most_long())
         if batch is not None:
             for piece in batch.pieces:
                 piece.work.owner.holders += 1
@@ -234,7 +246,7 @@ class Engine:
                 self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
         with self._changed:
             for work in batch.works:
-                self._charge(work.owner, seconds / len(batch.works))
+                self._charge(work, seconds / len(batch.works))
             if progress.prompt_done and batch.prompt is not None:
                 self._scheduler.prompt_done(batch.prompt)
             over = []
@@ -248,10 +260,11 @@ class Engine:
         with self._changed:
             self._scheduler.finish(batch, seconds)
 
-    def _charge(self, ticket: Ticket, seconds: float) -> None:
+    def _charge(self, work: Work, seconds: float) -> None:
         """A job under way has had this much time."""
-        if ticket in self._live:
-            self._admission.had(ticket, seconds)
+        if work.owner in self._live:
+            self._admission.had(work.owner, seconds)
+            work.long = work.owner.seconds > self._long_seconds
 
     def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
         model = batch.works[0].owner.model
@@ -263,7 +276,7 @@ class Engine:
         with self._changed:
             self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds)
             for piece in batch.pieces:
-                self._charge(piece.work.owner, seconds * (piece.stop - piece.start) / batch.rows)
+                self._charge(piece.work, seconds * (piece.stop - piece.start) / batch.rows)
             over = [
                 work
                 for piece, answer in zip(batch.pieces, answers, strict=True)
@@ -320,7 +333,8 @@ class Engine:
                 ticket.lane = lane
                 ticket.since = time.monotonic()
                 ticket.holders -= 1
-                work = Work(ticket, call, lane, ticket.priority, group=ticket.group)
+                long = ticket.seconds > self._long_seconds
+                work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
                 self._scheduler.add(work, self._admission.share(ticket.model).weight)
                 return
             self._scheduler.discard(ticket, ticket.lane)
@@ -333,6 +347,8 @@ class Engine:
                 return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=error is None)
+            if self._live and ticket.seconds <= self._long_seconds:
+                self._spare_until = time.monotonic() + self._spare_seconds
             cancelled = ticket.cancelled
         if not cancelled:
             ticket.result, ticket.error = result, error

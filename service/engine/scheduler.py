@@ -3,7 +3,7 @@
 Work waits in lanes; the rows of one lane can share a batch. The lanes of a model make a queue, and queues take turns by
 the time that they have used, divided by their weight: the one that has had least goes first. Within a lane requests
 share a batch evenly, so that a thousand-row request does not hold up a one-row request behind it. Interactive work goes
-before background work.
+before background work, and a caller may keep long jobs to some of its workers, so that short ones find one free.
 
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
@@ -28,8 +28,10 @@ class _RowLane:
         self.lane = work.lane
         self.waiting[work.priority].append(work)
 
-    def urgency(self) -> int | None:
-        return next((level for level, works in enumerate(self.waiting) if works), None)
+    def urgency(self, *, long: bool = True) -> int | None:
+        if long:
+            return next((level for level, works in enumerate(self.waiting) if works), None)
+        return next((level for level, works in enumerate(self.waiting) if not all(w.long for w in works)), None)
 
     def rows(self) -> int:
         return sum(work.left for works in self.waiting for work in works)
@@ -39,8 +41,10 @@ class _RowLane:
             for work in [w for w in works if w.owner is owner]:
                 works.remove(work)
 
-    def take(self) -> Batch:
-        works = next((works for works in self.waiting if works), deque())
+    def take(self, *, long: bool = True) -> Batch:
+        level = self.urgency(long=long)
+        everyone = self.waiting[level] if level is not None else deque()
+        works = everyone if long else [work for work in everyone if not work.long]
         room = self.lane.max_rows
         share, takes = max(1, room // max(1, len(works))), []
         for work in works:
@@ -55,10 +59,10 @@ class _RowLane:
                 pieces.append(Piece(work, work.taken, work.taken + takes[i] + more))
         for piece in pieces:
             piece.work.taken = piece.stop
-            works.remove(piece.work)
+            everyone.remove(piece.work)
             if piece.work.left:
-                works.append(piece.work)
-        return Batch(self.lane, tuple(pieces))
+                everyone.append(piece.work)
+        return Batch(self.lane, tuple(pieces), long=all(piece.work.long for piece in pieces))
 
     def finish(self) -> None:
         """Nothing: any number of batches may be in flight."""
@@ -80,6 +84,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, _Queue] = {}
+        self._long = 0  # batches in flight of long jobs alone
 
     def add(self, work: Work, weight: float = 1.0) -> None:
         """Take a call in. A queue that was idle starts level with the least served of the others; `weight` is a new
@@ -94,16 +99,19 @@ class Scheduler:
             lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
         lane.add(work)
 
-    def runnable(self) -> bool:
+    def runnable(self, most_long: int | None = None) -> bool:
         """Whether next_batch would find one."""
-        return any(lane.urgency() is not None for queue in self._queues.values() for lane in queue.lanes.values())
+        long = most_long is None or self._long < most_long
+        lanes = (lane for queue in self._queues.values() for lane in queue.lanes.values())
+        return any(lane.urgency(long=long) is not None for lane in lanes)
 
-    def next_batch(self) -> Batch | None:
-        """The next batch to run, or None where nothing can."""
+    def next_batch(self, most_long: int | None = None) -> Batch | None:
+        """The next batch to run, or None where nothing can. Of long jobs alone `most_long` batches may be in flight."""
+        long = most_long is None or self._long < most_long
         best: tuple[int, float, _Queue, Lane] | None = None
         for queue in self._queues.values():
             for key, lane in queue.lanes.items():
-                urgency = lane.urgency()
+                urgency = lane.urgency(long=long)
                 if urgency is not None and (best is None or (urgency, queue.used) < best[:2]):
                     best = (urgency, queue.used, queue, key)
         if best is None:
@@ -111,17 +119,19 @@ class Scheduler:
         quiet = not any(queue.in_flight for queue in self._queues.values())
         queue, key = best[2], best[3]
         lane = queue.lanes.pop(key)
-        batch = lane.take()
+        batch = lane.take(long=long)
         queue.in_flight += 1
+        self._long += batch.long
         if isinstance(lane, SequenceLane) or lane.urgency() is not None:
             # Back at the end: the lanes of a queue take turns. An empty lane of rows is forgotten.
             queue.lanes[key] = lane
-        return replace(batch, alone=True) if quiet and not self.runnable() else batch
+        return replace(batch, alone=True) if quiet and most_long is None and not self.runnable() else batch
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""
         queue = self._queues[batch.lane.queue]
         queue.in_flight -= 1
+        self._long -= batch.long
         queue.used += seconds / queue.weight
         lane = queue.lanes.get(batch.lane)
         if lane is not None:

@@ -41,8 +41,8 @@ class SequenceLane:
         elif self.live.pop(id(owner), None) is not None:
             self.left.append(owner)
 
-    def urgency(self) -> int | None:
-        if self.running:
+    def urgency(self, *, long: bool = True) -> int | None:
+        if self.running or (not long and self._all_long()):
             return None
         levels = [work.priority for work in self.live.values()]
         if self.prompt is not None:
@@ -51,19 +51,25 @@ class SequenceLane:
             levels += [level for level, works in enumerate(self.waiting) if works]
         return min(levels, default=None)
 
+    def _all_long(self) -> bool:
+        """Whether none but long jobs are here; sequences step together, so one short one takes the others along."""
+        prompts = [self.prompt] if self.prompt is not None else []
+        return all(work.long for works in (self.live.values(), prompts, *self.waiting) for work in works)
+
     def rows(self) -> int:
         return len(self.live) + (self.prompt is not None) + sum(len(works) for works in self.waiting)
 
-    def take(self) -> Batch:
+    def take(self, *, long: bool = True) -> Batch:
         self.running = True
+        all_long = self._all_long()
         left, self.left = tuple(self.left), []
         if self.prompt is None and len(self.live) < self.lane.slots:
             self.prompt = self._next_prompt()
         if self.prompt is not None and not (self.live and self.prompt_was_last):
             self.prompt_was_last = True
-            return Batch(self.lane, prompt=self.prompt, left=left)
+            return Batch(self.lane, prompt=self.prompt, left=left, long=all_long)
         self.prompt_was_last = False
-        return Batch(self.lane, live=tuple(self.live.values()), left=left)
+        return Batch(self.lane, live=tuple(self.live.values()), left=left, long=all_long)
 
     def _next_prompt(self) -> Work | None:
         works = next((works for works in self.waiting if works), None)

@@ -106,6 +106,38 @@ class TestResults:
         assert max(len(batch) for batch in model.runner.batches) <= 6
 
 
+class TestLongJobs:
+    def test_leave_a_worker_free_while_short_ones_come(self, book: Book) -> None:
+        """Two long jobs of two models would take both workers; a short one in between finds one free at once."""
+        one, two, quick = FakeModel("one"), FakeModel("two"), FakeModel("quick")
+        for slow in (one, two):
+            slow.runner.seconds_per_row = 0.02
+        with running(workers=2, long_seconds=0.05, spare_seconds=5.0) as engine:
+            for slow in (one, two):
+                engine.submit(slow, repeated(1, times=100), 100, book.done)
+            eventually(lambda: min(len(m.runner.batches) for m in (one, two)) >= 5)  # both are long by now
+            engine.submit(quick, doubling(1), 1, book.done)
+            book.wait(1)
+            before = len(one.runner.batches) + len(two.runner.batches)
+            start = time.monotonic()
+            time.sleep(0.4)
+            both = len(one.runner.batches) + len(two.runner.batches) - before
+            assert both <= (time.monotonic() - start) / 0.02 + 3, "one at a time, where two could run at once"
+            assert both >= 5, "and none is stopped"
+            engine.stop()
+
+    def test_have_all_workers_where_no_short_one_comes(self, book: Book) -> None:
+        one, two = FakeModel("one"), FakeModel("two")
+        for slow in (one, two):
+            slow.runner.seconds_per_row = 0.02
+        with running(workers=2, long_seconds=0.05, spare_seconds=0.05) as engine:
+            for slow in (one, two):
+                engine.submit(slow, repeated(1, times=40), 40, book.done)
+            start = time.monotonic()
+            book.wait(2)
+            assert time.monotonic() - start < 40 * 0.02 * 1.6, "side by side, not one behind the other"
+
+
 class TestHere:
     """Short jobs that are alone are run by whoever submits them."""
 

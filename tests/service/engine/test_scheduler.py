@@ -148,6 +148,54 @@ class TestPriorities:
         assert taken(scheduler.next_batch()) == {"person": 1}
 
 
+class TestLongOnes:
+    def long(self, owner: object, where: Lane | None = None, count: int = 100) -> Work:
+        work = rows(owner, count, where)
+        work.long = True
+        return work
+
+    def test_no_more_of_their_batches_are_in_flight_than_they_may_have(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(self.long("a", lane("one")))
+        scheduler.add(self.long("b", lane("two")))
+        first = scheduler.next_batch(most_long=1)
+        assert first is not None
+        assert first.long
+        assert not scheduler.runnable(most_long=1)
+        assert scheduler.next_batch(most_long=1) is None
+        assert scheduler.next_batch() is not None, "without a bound they may have every worker"
+        scheduler.finish(first, 1.0)
+        assert scheduler.next_batch(most_long=1) is None, "the other one is in flight still"
+
+    def test_a_short_one_is_never_held_back(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(self.long("a", lane("one")))
+        scheduler.next_batch(most_long=1)
+        scheduler.add(rows("short", 1, lane("two")))
+        batch = scheduler.next_batch(most_long=1)
+        assert taken(batch) == {"short": 1}
+        assert batch is not None
+        assert not batch.long
+
+    def test_those_of_its_own_lane_do_not_ride_along_then(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(self.long("a"))
+        scheduler.next_batch(most_long=1)
+        scheduler.add(rows("short", 1))
+        assert taken(scheduler.next_batch(most_long=1)) == {"short": 1}
+        scheduler.add(rows("short", 1))
+        assert taken(scheduler.next_batch()) == {"a": 7, "short": 1}
+
+    def test_nothing_of_them_is_lost(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(self.long("a", count=20))
+        total = 0
+        while (batch := scheduler.next_batch(most_long=1)) is not None:
+            total += batch.rows
+            scheduler.finish(batch, 1.0)
+        assert total == 20
+
+
 def test_one_call_fills_no_more_of_a_batch_than_its_part() -> None:
     scheduler = Scheduler()
     where = Lane("model", "shape", 16, each=4)

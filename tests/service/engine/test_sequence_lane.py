@@ -302,3 +302,20 @@ def test_a_runner_that_broke_is_told_of_what_it_still_holds() -> None:
     batch = runner.scheduler.next_batch()
     assert batch is not None
     assert (kind(batch), batch.left) == ("P d", ("a", "b", "c"))
+
+
+def test_long_ones_wait_where_they_may_not_run_and_step_along_with_a_short_one() -> None:
+    scheduler = Scheduler()
+    long = sequence("a")
+    long.long = True
+    scheduler.add(long)
+    assert not scheduler.runnable(most_long=0)
+    batch = scheduler.next_batch(most_long=1)
+    assert batch is not None
+    assert (kind(batch), batch.long) == ("P a", True)
+    scheduler.prompt_done(long)
+    scheduler.finish(batch, 1.0)
+    scheduler.add(sequence("b"))
+    batch = scheduler.next_batch(most_long=0)
+    assert batch is not None
+    assert (kind(batch), batch.long) == ("S a", False)
