@@ -30,11 +30,7 @@ class InProcess:
         self.settings = settings or Settings(provider="cpu")
         device = "cpu" if self.settings.provider == "cpu" else "cuda"
         self.model: LoadedModel = load_model(directory.resolve(), self.settings, device)
-        self._engine = Engine(
-            self.settings.workers,
-            max_rows=self.settings.max_batch_rows,
-            max_elements=self.settings.max_batch_elements,
-        )
+        self._engine = Engine(self.settings.workers, self.settings.limits)
 
     def __enter__(self) -> Self:
         self._engine.start()

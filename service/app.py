@@ -75,8 +75,7 @@ class Amostra:
         metrics.fallback.set(settings.provider != "cpu" and device == "cpu")
         self.engine = Engine(
             settings.workers,
-            max_rows=settings.max_batch_rows,
-            max_elements=settings.max_batch_elements,
+            settings.limits,
             queue_seconds=settings.queue_seconds,
             queue_requests=settings.queue_requests,
             shares=settings.shares,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.engine.limits import Limits
 from service.engine.share import Share
 
 PREFIX = "AMOSTRA_"
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
     """Sequences of one request: prompts of one completion, completions of one prompt, images drawn pixel by pixel."""
     max_text_characters: Positive = 1_000_000
     """Characters of one text to be scored, embedded or completed."""
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of batches, as the engine takes them."""
+        return Limits(rows=self.max_batch_rows, elements=self.max_batch_elements)
 
     @property
     def shares(self) -> dict[str, Share]:

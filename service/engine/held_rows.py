@@ -28,7 +28,7 @@ class Rows:
 
     def __init__(self, session: ort.InferenceSession, first: int, slots: int, context: int) -> None:
         self.count = rows = first + slots
-        self._context = context
+        self.context = context
         self.numbers = np.arange(rows)
         self.caches: dict[str, np.ndarray] = {}  # [rows, H_kv, context, E]
         for port in session.get_inputs():
@@ -55,7 +55,7 @@ class Rows:
         """Give the first free row to a prompt; all behind it are free. Where `reuse`, it takes over the keys and values of
         the longest beginning that some row, live or free, shares: `length` says how long."""
         size, limit = len(call.prompt), len(call.prompt) + len(call.uniform)
-        assert limit <= self._context + 1, "what does not fit is the task's to cut"
+        assert limit <= self.context + 1, "what does not fit is the task's to cut"
         shared, source = self._longest_beginning(call.prompt) if reuse else (0, 0)
         if shared and source >= row:
             self.swap(row, source)

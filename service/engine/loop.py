@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from service.engine.admission import Admission
-from service.engine.batch import INTERACTIVE, Batch, Lane, Work
-from service.engine.job import Call, Job, RowCall
+from service.engine.batch import INTERACTIVE, Batch, Work
+from service.engine.job import Call, Job
+from service.engine.lanes import lane_of
+from service.engine.limits import Limits
 from service.engine.rows import RowRunner
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import Progress, SequenceRunner
@@ -27,47 +29,28 @@ from service.engine.ticket import Model, Observer, Ticket
 from service.errors import AmostraError, InternalError, ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
+LIMITS = Limits()
 
 
 class Engine:
-    """Runs the jobs of all models on `workers` threads.
+    """Runs the jobs of all models on `workers` threads, within `limits`.
 
-    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way,
-    and `shares` may say something else for a model, by its id;
-    `batch_seconds` bounds how long one batch keeps a thread, and `call_seconds` the part of one call in it, so that a
-    thousand rows leave room for others;
-    sequences that nobody else waits for take steps for up to `step_seconds` at a time. A job that had more than
-    `long_seconds` is long, and for `spare_seconds` after a short one long ones leave a worker free. A job that is shorter than
-    `here_seconds` and has the engine to itself may be run by whoever submits it: handing it over would take as long.
+    `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way, and
+    `shares` may say something else for a model, by its id.
     """
 
     def __init__(
         self,
         workers: int,
+        limits: Limits = LIMITS,
         *,
-        max_rows: int = 64,
-        max_elements: int = 2**20,
         queue_seconds: float = 30.0,
         queue_requests: int = 1024,
-        batch_seconds: float = 0.1,
-        call_seconds: float = 0.005,
-        step_seconds: float = 0.002,
-        here_seconds: float = 0.001,
-        long_seconds: float = 0.05,
-        spare_seconds: float = 0.1,
         shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._workers = workers
-        self._max_rows = max_rows
-        self._max_elements = max_elements
-        self._batch_seconds = batch_seconds
-        self._call_seconds = call_seconds
-        self._step_seconds = step_seconds
-        self._here_seconds = here_seconds
-        self._long_seconds = long_seconds
-        self._spare_seconds = spare_seconds
-        self._spare_until = 0.0
+        self._limits = limits
         self._observer = observer
         self._scheduler = Scheduler()
         self._changed = threading.Condition()
@@ -75,6 +58,7 @@ class Engine:
         self._live: set[Ticket] = set()
         self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
         self._threads: list[threading.Thread] = []
+        self._spare_until = 0.0
         self._stopping = False
 
     def start(self) -> None:
@@ -117,7 +101,7 @@ class Engine:
             if self._stopping:
                 raise NotReady("the service is stopping: send the request to another replica")
             pace = self._admission.pace(model)
-            here = here and not self._live and pace.seconds_for(work) <= self._here_seconds
+            here = here and not self._live and pace.seconds_for(work) <= self._limits.here_seconds
             self._live.add(ticket)
             self._admission.came(ticket)
             self._arrivals.append(ticket)
@@ -129,7 +113,7 @@ class Engine:
 
     def _help(self, ticket: Ticket) -> None:
         """Do what a worker would do, until this job has ended or turns out to be longer than was thought."""
-        until = time.monotonic() + self._here_seconds
+        until = time.monotonic() + self._limits.here_seconds
         while ticket in self._live and time.monotonic() < until:
             with self._changed:
                 found = self._take()
@@ -175,7 +159,7 @@ class Engine:
                         return
                     # What is held back for a moment is looked at again.
                     held_back = self._most_long() is not None and self._scheduler.runnable()
-                    self._changed.wait(self._spare_seconds if held_back else None)
+                    self._changed.wait(self._limits.spare_seconds if held_back else None)
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
             self._do(found)
@@ -231,7 +215,7 @@ class Engine:
         start = time.monotonic()
         forget = self._scheduler.ended
         with self._changed:
-            stepping = 0.0 if self._more() else self._step_seconds
+            stepping = 0.0 if self._more() else self._limits.step_seconds
         try:
             progress = runner.run(batch, stepping)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
@@ -264,7 +248,7 @@ class Engine:
         """A job under way has had this much time."""
         if work.owner in self._live:
             self._admission.had(work.owner, seconds)
-            work.long = work.owner.seconds > self._long_seconds
+            work.long = work.owner.seconds > self._limits.long_seconds
 
     def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
         model = batch.works[0].owner.model
@@ -317,7 +301,7 @@ class Engine:
             try:
                 call = step(value)
                 with self._changed:
-                    lane = self._lane(ticket.model, call)
+                    lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
             except StopIteration as stop:
                 self._end(ticket, result=stop.value)
                 return
@@ -333,7 +317,7 @@ class Engine:
                 ticket.lane = lane
                 ticket.since = time.monotonic()
                 ticket.holders -= 1
-                long = ticket.seconds > self._long_seconds
+                long = ticket.seconds > self._limits.long_seconds
                 work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
                 self._scheduler.add(work, self._admission.share(ticket.model).weight)
                 return
@@ -347,8 +331,8 @@ class Engine:
                 return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=error is None)
-            if self._live and ticket.seconds <= self._long_seconds:
-                self._spare_until = time.monotonic() + self._spare_seconds
+            if self._live and ticket.seconds <= self._limits.long_seconds:
+                self._spare_until = time.monotonic() + self._limits.spare_seconds
             cancelled = ticket.cancelled
         if not cancelled:
             ticket.result, ticket.error = result, error
@@ -357,18 +341,6 @@ class Engine:
     def _release(self, ticket: Ticket, *, served: bool) -> None:
         self._live.discard(ticket)
         self._admission.ended(ticket, served=served)
-
-    def _lane(self, model: Model, call: Call) -> Lane:
-        runner = model.runners[call.capability]
-        if isinstance(runner, SequenceRunner):
-            return Lane(model.key, call.capability, runner.slots, runner.slots)
-        assert isinstance(call, RowCall)
-        elements = max(1, sum(a[:1].size for a in call.inputs.values()))
-        most = min(self._max_rows, runner.max_rows, max(1, self._max_elements // elements))
-        lane = Lane(model.key, (call.capability, call.shape), most)
-        pace = self._admission.pace(model)
-        rows, each = (pace.rows_within(lane, s, most) for s in (self._batch_seconds, self._call_seconds))
-        return Lane(lane.queue, lane.key, runner.whole(rows), each=runner.whole(each))
 
 
 def _typed(error: Exception, model: Model) -> AmostraError:

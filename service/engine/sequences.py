@@ -1,8 +1,7 @@
 """Runs a text graph: a key/value buffer with a row for each sequence, prompts in chunks, one step for all rows.
 
-The buffer of a layer is [rows, H_kv, cache, E]; past and present are bound to the same memory, so a step appends in
-place. Sequences that take steps lie side by side from the first row on, the one whose prompt is being computed behind
-them: when one leaves, the last takes its place. One binding is made for each number of rows. All that a row needs to go
+Sequences that take steps lie side by side from the first row on, the one whose prompt is being computed behind
+them: when one leaves, the last takes its place. All that a row needs to go
 on (what it holds, its settings, its randomness) lies in arrays too, so that the work of a step does not grow with Python's
 share in it; a listener is called for the rows that have one.
 
@@ -23,7 +22,8 @@ import onnxruntime as ort
 from service.engine.batch import Batch, Work
 from service.engine.held_rows import NONE, Rows
 from service.engine.job import Listener, SequenceCall, Token
-from service.engine.width import Widen, Width
+from service.engine.token_graph import TokenGraph
+from service.engine.width import Widen
 from service.errors import ModelFailed
 from service.samplers.tokens import Choice, log_softmax
 
@@ -61,22 +61,13 @@ class SequenceRunner:
         reuse: bool = True,
         widen: Widen | None = None,
     ) -> None:
-        self._session = session
-        self._width = Width(session, widen)
-        self._stepping = session
         self.slots = slots
         self.context = context
         self._chunk = chunk
         self._reuse = reuse
         self._first = int(company)
         self._rows = rows = Rows(session, self._first, slots, context)
-        logits = session.get_outputs()[0]
-        self._logits_name = logits.name
-        self._logits = np.zeros((rows.count, logits.shape[-1]), np.float32)
-        self._ids = np.zeros((rows.count, 1), np.int64)
-        self._seqlens = np.zeros(rows.count, np.int32)
-        self._total = np.zeros((), np.int32)
-        self._steps: dict[tuple[bool, int], ort.IOBinding] = {}  # by session and number of rows
+        self._graph = TokenGraph(session, rows, self._first, widen)
         self._works: list[Work] = []  # of the rows from the first on
         self._prompt: Work | None = None
         self._listening: list[tuple[int, SequenceCall, Listener]] = []  # with their places in `works`
@@ -98,39 +89,16 @@ class SequenceRunner:
         # The scheduler steps all sequences or none.
         assert len(batch.live) == len(self._works), "a step must hold every live sequence"
         count = len(self._works)
-        if batch.alone and self._width.wanted():
-            self._width.make(self._blank())
-        self._stepping = self._width.pick(count, alone=batch.alone)
-        progress = Progress()
-        start = now = time.monotonic()
-        while not progress.ended and (not progress.steps or now < start + seconds):
+        self._graph.begin_steps(count, alone=batch.alone)
+        progress, until = Progress(), time.monotonic() + seconds
+        while not progress.ended and (not progress.steps or time.monotonic() < until):
             self._step(progress)
-            now = time.monotonic()
-        if batch.alone:
-            self._width.took(count, self._stepping, (now - start) / progress.steps)
+        self._graph.end_steps(count, progress.steps)
         return progress
 
     def warm(self) -> None:
         """Compute a token in an empty slot."""
-        self._run(self._row(self._first), np.zeros((1, 1), np.int64), np.zeros(1, np.int32))
-
-    def _blank(self) -> dict[str, np.ndarray]:
-        """Inputs of a step of one token on noise."""
-        noise = np.random.default_rng(0)
-        caches = {
-            name: noise.standard_normal(cache[:1].shape).astype(cache.dtype)
-            for name, cache in self._rows.caches.items()
-        }
-        length = self.context // 2
-        return {
-            "input_ids": np.zeros((1, 1), np.int64),
-            "seqlens_k": np.array([length], np.int32),
-            "total_sequence_length": np.array(length + 1, np.int32),
-            **caches,
-        }
-
-    def _row(self, row: int) -> dict[str, np.ndarray]:
-        return {name: cache[row : row + 1] for name, cache in self._rows.caches.items()}
+        self._graph.warm()
 
     def _prefill(self, work: Work) -> Progress:
         call = _call(work)
@@ -144,9 +112,7 @@ class SequenceRunner:
         stop = start + _part(size - start, self._chunk)
         progress.prompt_tokens = stop - start
         try:
-            logits = self._run(
-                self._row(row), self._rows.tokens[row : row + 1, start:stop], np.array([stop - 1], np.int32)
-            )
+            logits = self._graph.prompt(row, self._rows.tokens[row : row + 1, start:stop], stop)
         except Exception as error:  # whatever the runtime raises fails this sequence alone
             return self._prompt_failed(work, row, error, progress)
         self._rows.length[row] = stop
@@ -171,35 +137,15 @@ class SequenceRunner:
         low, n = self._first, len(self._works)
         rows = slice(low, low + n)
         length = held.length[rows]
-        self._ids[rows, 0] = held.tokens[held.numbers[rows], length]
-        self._seqlens[rows] = length
+        self._graph.feed(held.tokens[held.numbers[rows], length], length)
         progress.steps += 1
         failed: dict[int, Exception] = {}
         try:
-            logits = self._logits_of(n)
+            logits = self._graph.step(n)
         except Exception as error:  # a step can be repeated: each row writes the same place again
-            logits, failed = self._step_alone(error)
+            logits, failed = self._graph.step_alone(n, error)
         held.length[rows] += 1
         self._choose(self._choice, logits, low, failed, progress)
-
-    def _step_alone(self, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
-        """Repeat a failed step row by row, in copies of a row's memory, out of reach of whichever row failed. Returns
-        logits (count, V) and what went wrong, by the work's place."""
-        logits, failed = np.zeros((len(self._works), self._logits.shape[1]), np.float32), {}
-        if len(self._works) == 1:
-            return logits, {0: error}
-        for i in range(len(self._works)):
-            row = self._first + i
-            pair = [0, row] if self._first else [row]
-            copies = {name: cache[pair] for name, cache in self._rows.caches.items()}
-            try:
-                logits[i] = self._run(copies, self._ids[pair], self._seqlens[pair])[-1]
-            except Exception as own:
-                failed[i] = own
-                continue
-            for name, cache in self._rows.caches.items():
-                cache[row] = copies[name][-1]
-        return logits, failed
 
     def _choose(
         self, choice: Choice, logits: np.ndarray, low: int, failed: dict[int, Exception], progress: Progress
@@ -256,43 +202,6 @@ class SequenceRunner:
         self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
         self._choice = self._rows.choice(slice(self._first, self._first + len(calls)))
         self._giving = any(call.given is not None for call in calls)
-
-    def _logits_of(self, count: int) -> np.ndarray:
-        """One token for each live row, with memory that was bound once. Returns logits (count, V)."""
-        low = 0 if count == 1 else self._first  # row 0 joins a lonely row
-        rows = slice(low, self._first + count)
-        key = (self._stepping is self._session, count)
-        binding = self._steps.get(key)
-        if binding is None:
-            caches = {name: cache[rows] for name, cache in self._rows.caches.items()}
-            binding = self._steps[key] = self._bind(self._stepping, caches)
-            for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
-                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
-            binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
-            binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._logits[rows]))
-        self._total[...] = self._seqlens[rows].max() + 1
-        self._stepping.run_with_iobinding(binding)
-        return self._logits[self._first : self._first + count]
-
-    def _run(self, caches: dict[str, np.ndarray], ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
-        """Tokens (B, T) on top of these caches' rows. Returns logits (B, V)."""
-        binding = self._bind(self._session, caches)
-        # Named, so that they live until the run: the binding does not keep them.
-        ids, total = np.ascontiguousarray(ids), np.array(seqlens.max() + 1, np.int32)
-        binding.bind_cpu_input("input_ids", ids)
-        binding.bind_cpu_input("seqlens_k", seqlens)
-        binding.bind_cpu_input("total_sequence_length", total)
-        binding.bind_output(self._logits_name, "cpu")
-        self._session.run_with_iobinding(binding)
-        return binding.get_outputs()[-1].numpy()
-
-    def _bind(self, session: ort.InferenceSession, caches: dict[str, np.ndarray]) -> ort.IOBinding:
-        binding = session.io_binding()
-        for name, cache in caches.items():
-            value = ort.OrtValue.ortvalue_from_numpy(cache)
-            binding.bind_ortvalue_input(name, value)
-            binding.bind_ortvalue_output(name.replace("past_key_values.", "present.", 1), value)
-        return binding
 
     def _leave(self, owner: Any) -> int:
         """Free a row: the last stepping row changes places with it, and a prompt's row closes up behind. Returns the row

@@ -9,7 +9,7 @@ import base64
 import io
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,10 @@ class Api:
         self.metrics = Metrics()
         self.engine = Engine(
             self.settings.workers,
-            max_rows=self.settings.max_batch_rows,
-            max_elements=self.settings.max_batch_elements,
+            replace(self.settings.limits, here_seconds=0.0),  # the gate would hold the event loop
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
             shares=self.settings.shares,
-            here_seconds=0.0,  # the gate would hold the event loop
             observer=self.metrics,
         )
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
@@ -105,10 +103,13 @@ class Api:
     def _load(self, directory: Path, settings: Settings, device: str) -> LoadedModel:
         model = load_model(directory, settings, device)
         for runner in model.runners.values():
-            runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]
-            runner._width = Width(runner._session, None)  # a second session would go round the gate
             if isinstance(runner, SequenceRunner):
-                runner._stepping = runner._session
+                graph = runner._graph
+                graph.session = graph._stepping = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
+                graph._width = Width(graph.session, None)  # a second session would go round the gate
+            else:
+                runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]
+                runner._width = Width(runner._session, None)
         return model
 
     def close(self) -> None:

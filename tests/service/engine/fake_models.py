@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from contract import Capability
 from service.engine.batch import Batch
 from service.engine.job import Job, RowCall
+from service.engine.limits import Limits
 from service.engine.loop import Engine
 from service.engine.rows import RowRunner
 from service.engine.ticket import Ticket
@@ -112,7 +113,9 @@ class Watched:
 @contextmanager
 def running(**options: Any) -> Iterator[Engine]:
     """An engine that is stopped at the end of the block."""
-    engine = Engine(options.pop("workers", 2), **options)
+    names = {field.name for field in fields(Limits)}
+    limits = Limits(**{name: options.pop(name) for name in names & options.keys()})
+    engine = Engine(options.pop("workers", 2), limits, **options)
     engine.start()
     yield engine
     engine.stop()

@@ -469,10 +469,10 @@ def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
                 for thread in threading.enumerate():
                     if thread.name == "amostra-widen":
                         thread.join()
-            ran.append(id(self._stepping))
+            ran.append(id(self._graph._stepping))
             return progress
 
     writer = Writer([1, 2, 3], 25, np.linspace(0, 0.99, 25))
     runner = write([writer], kind=Patient, widen=widen)
-    assert {id(runner._session)} < set(ran), "both were tried"
+    assert {id(runner._graph.session)} < set(ran), "both were tried"
     assert writer.said() == alone(writer)

@@ -72,4 +72,4 @@ def logits_after(runner: SequenceRunner, history: list[int]) -> np.ndarray:
         "total_sequence_length": np.array(len(history), np.int32),
     }
     empty = {name: np.zeros_like(cache[:1]) for name, cache in runner._rows.caches.items()}
-    return runner._session.run(["logits"], {**feed, **empty})[0]
+    return runner._graph.session.run(["logits"], {**feed, **empty})[0]
