@@ -5,6 +5,7 @@ import asyncio
 from starlette.requests import Request
 
 from service.api.state import State
+from service.api.terms import terms_of
 from service.errors import DeadlineExceeded
 from service.model import LoadedModel
 
@@ -20,7 +21,7 @@ async def model(request: Request, state: State, name: str | None, task: str, kin
         return entry.model
     # Shielded: a client that leaves must not take the others' model along.
     loading = asyncio.shield(asyncio.wrap_future(state.catalog.reload(entry)))
-    seconds = state.settings.request_timeout_seconds
+    seconds = terms_of(request, state.settings).seconds
     try:
         return await asyncio.wait_for(loading, seconds)
     except TimeoutError as error:

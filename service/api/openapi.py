@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from service.api import terms
 from service.api.table import Route
 from service.errors import AmostraError
 
@@ -79,6 +80,8 @@ def _operation(route: Route) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_parameters
     ]
     parameters += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in route.query.items()]
+    if route.body is not None:
+        parameters += [{"name": n, "in": "header", "required": False, "schema": s} for n, s in terms.HEADERS.items()]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:

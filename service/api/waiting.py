@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from service.api.state import State
+from service.api.terms import TIMEOUT, terms_of
 from service.engine.job import Job
 from service.engine.ticket import Model, Ticket
 from service.errors import ClientGone, DeadlineExceeded
@@ -21,10 +22,18 @@ class Pending:
     """The jobs of one request. Use as a context manager: whatever has not ended at its exit is cancelled."""
 
     def __init__(self, state: State, request: Request, model: Model, jobs: Sequence[tuple[Job, float]]) -> None:
+        terms = terms_of(request, state.settings)
         state.engine.admit(model)
+        expected = state.engine.expected_seconds(model, sum(work for _, work in jobs)) if terms.strict else 0.0
+        if expected > terms.seconds:
+            raise DeadlineExceeded(
+                f"{TIMEOUT}: {terms.seconds:g} s cannot be met, about {expected:.1f} s of work stand before the answer: "
+                f"allow more time, or ask later",
+                field=TIMEOUT,
+            )
         self._request = request
         self._engine = state.engine
-        self._seconds = state.settings.request_timeout_seconds
+        self._seconds = terms.seconds
         self._loop = asyncio.get_running_loop()
         self._everything: asyncio.Future[None] = self._loop.create_future()
         self._tickets: list[Ticket] = []
@@ -35,7 +44,9 @@ class Pending:
         trace = {"request_id": request.scope["amostra.request_id"]}
         try:
             for job, work in jobs:
-                ticket = state.engine.submit(model, job, work, self._on_done, group=self, trace=trace, here=here)
+                ticket = state.engine.submit(
+                    model, job, work, self._on_done, terms.priority, group=self, trace=trace, here=here
+                )
                 self._tickets.append(ticket)
         except BaseException:
             self._cancel()
@@ -82,7 +93,7 @@ class Pending:
     async def _watch(self) -> None:
         """End the waiting when the client leaves, or the time is up."""
         try:
-            async with asyncio.timeout(self._seconds - _PATIENCE_SECONDS):
+            async with asyncio.timeout(max(0.0, self._seconds - _PATIENCE_SECONDS)):
                 while (await self._request.receive())["type"] != "http.disconnect":
                     pass
             self._settle(ClientGone("the client left before the answer"))

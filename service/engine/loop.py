@@ -8,6 +8,7 @@ piece by piece, so that one bad input fails alone.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -140,6 +141,12 @@ class Engine:
     def wait_seconds(self, model: Model) -> float:
         """How long the work before a new request will take, by the measured rate."""
         return self._admission.wait_seconds(model)
+
+    def expected_seconds(self, model: Model, work: float) -> float:
+        """How long it will take until a job of so much work has its result, by the measured rate; what is not known counts
+        nothing."""
+        own = self._admission.pace(model).seconds_for(work)
+        return self.wait_seconds(model) + (own if own < math.inf else 0.0)
 
     def waiting_rows(self, model: Model) -> int:
         """Rows that are in no batch yet."""

@@ -1,0 +1,57 @@
+"""On what terms a request wants its answer: how soon, and whether others may go first.
+
+    x-request-timeout: 2.5            seconds; refused at once where the queue is known to be longer
+    x-request-priority: background    waits for every interactive request of every model
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from service.engine.batch import BACKGROUND, INTERACTIVE
+from service.errors import Invalid
+from service.settings import Settings
+
+TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
+HEADERS: dict[str, dict[str, Any]] = {
+    TIMEOUT: {"type": "number", "exclusiveMinimum": 0, "description": "Seconds until the answer is of no use."},
+    PRIORITY: {"enum": ["interactive", "background"], "description": "Whether others may go first."},
+}
+"""For the documentation."""
+_PRIORITIES = {"interactive": INTERACTIVE, "background": BACKGROUND}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`seconds` until the answer is of no use; `strict` where the client said so itself."""
+
+    seconds: float
+    strict: bool
+    priority: int
+
+
+def terms_of(request: Request, settings: Settings) -> Terms:
+    """What the headers say, or the defaults. Raises Invalid."""
+    headers = request.headers
+    wanted = headers.get(TIMEOUT)
+    seconds = settings.request_timeout_seconds
+    if wanted is not None:
+        seconds = min(seconds, _seconds(wanted))
+    priority = headers.get(PRIORITY, "interactive")
+    if priority not in _PRIORITIES:
+        raise Invalid(
+            f"{PRIORITY}: expected one of {', '.join(_PRIORITIES)}, found {priority[:40]!r}", field=PRIORITY
+        )
+    return Terms(seconds, wanted is not None, _PRIORITIES[priority])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise Invalid(f"{TIMEOUT}: expected a number of seconds above 0, found {text[:40]!r}", field=TIMEOUT)
+    return seconds
