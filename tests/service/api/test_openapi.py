@@ -67,7 +67,7 @@ def test_the_document_is_well_formed(document: dict[str, Any]) -> None:
         declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
         assert declared == set(re.findall(r"{(\w+)}", path))
         for parameter in operation.get("parameters", []):
-            assert parameter["in"] in ("path", "query")
+            assert parameter["in"] in ("path", "query", "header")
             assert "schema" in parameter
             assert parameter["required"] == (parameter["in"] == "path")
     assert len(set(ids)) == len(ids)
