@@ -22,6 +22,7 @@ from service.api.app import Application
 from service.api.state import State
 from service.catalog import Catalog
 from service.engine.loop import Engine
+from service.keys import Keys
 from service.metrics import Metrics
 from service.sessions import find_device
 from service.settings import load_settings
@@ -82,7 +83,8 @@ class Amostra:
             observer=metrics,
         )
         self.catalog = Catalog(settings, device, on_change=metrics.entry_changed)
-        asgi.state.service = State(settings, self.engine, self.catalog, metrics)
+        keys = Keys(settings.keys_file) if settings.keys_file else None
+        asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys)
         self.engine.start()
         self.catalog.start()
         # Start-up garbage never becomes younger: collections look at requests only.

@@ -2,6 +2,7 @@
 
     AmostraError
     ├── BadRequest 400           the body is not what its content type says
+    ├── Unauthorized 401         no key, or an unknown one, where keys are asked for
     ├── NotFound 404             no such model, version or route
     ├── MethodNotAllowed 405
     ├── NotAcceptable 406        none of the accepted media types can be answered
@@ -9,6 +10,7 @@
     ├── UnsupportedMediaType 415
     ├── Invalid 422              a field's value is not allowed
     ├── Overloaded 429           the queue is full; Retry-After says when to come back
+    ├── RateLimited 429          a key has had what it may have; Retry-After says when there is more
     ├── ClientGone 499           never sent: the client has left
     ├── InternalError 500        our bug; the log has the trace
     ├── ModelFailed 500          a graph failed on this request's rows, or returned a number that is none
@@ -57,6 +59,13 @@ class BadRequest(AmostraError):
     status, code, title = 400, "bad_request", "Bad request"
 
 
+class Unauthorized(AmostraError):
+    status, code, title = 401, "unauthorized", "Unauthorized"
+
+    def headers(self) -> dict[str, str]:
+        return {"www-authenticate": "Bearer"}
+
+
 class NotFound(AmostraError):
     status, code, title = 404, "not_found", "Not found"
 
@@ -90,6 +99,10 @@ class Invalid(AmostraError):
 
 class Overloaded(AmostraError):
     status, code, title = 429, "overloaded", "Too many requests"
+
+
+class RateLimited(AmostraError):
+    status, code, title = 429, "rate_limited", "Too many requests"
 
 
 class ClientGone(AmostraError):

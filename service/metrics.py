@@ -53,6 +53,8 @@ class Metrics:
         )
         self.under_way = 0
         gauge("requests_in_progress", "Requests under way.").set_function(lambda: self.under_way)
+        self.key_requests = counter("key_requests", "Requests by the id of their API key.", "key", "status")
+        self.key_seconds = counter("key_compute_seconds", "Time of workers that a key's jobs had.", "key")
         self._exemplar_due: dict[tuple[str, str], float] = {}
         self.queue_wait = histogram("queue_wait_seconds", "From a call's arrival to its batch.", _FAST, "model")
         self.queue_rows = gauge("queue_depth_rows", "Rows waiting for a batch.", "model")

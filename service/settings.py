@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     result_cache_mb: Annotated[int, Field(ge=0)] = 0
     """MiB of results kept, to answer the same request with the same seed without computing it again; 0 is off."""
 
+    keys_file: Path | None = None
+    """A TOML file of API keys (service/keys.py). Without one everybody may ask."""
+
     max_body_bytes: Positive = 32 * 2**20
     max_images: Positive = 1000
     """Images of one request, drawn or sent."""

@@ -1,6 +1,6 @@
 """Our ASGI application: the route table, wrapped once."""
 
-from starlette.datastructures import State
+from starlette.datastructures import Headers, State
 from starlette.requests import Request
 from starlette.routing import Mount, Router
 from starlette.routing import Route as StarletteRoute
@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from service.api import openapi, system
 from service.api.middleware import RequestMiddleware
 from service.api.routes import ROUTES
+from service.api.terms import PROTECTED
 from service.metrics import Metrics
 
 VERSION = "0.1.0"
@@ -45,6 +46,9 @@ class Application:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
+        keys = self.state.service.keys
+        if keys is not None and scope.get("path", "").startswith(PROTECTED):
+            scope["amostra.key"] = keys.admit(Headers(scope=scope).get("authorization", ""))
         handler = self._handlers.get((scope.get("method", ""), scope.get("path", "")))
         if handler is None:
             await self._router(scope, receive, send)

@@ -76,6 +76,8 @@ class RequestMiddleware:
         code = status or (error.status if error else 499)
         method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
         self._metrics.ended(route, method, code, model, seconds, {"request_id": scope["amostra.request_id"]})
+        if "amostra.key" in scope:
+            self._metrics.key_requests.labels(scope["amostra.key"], str(code)).inc()
         if error is not None:
             self._metrics.errors.labels(route, error.code).inc()
         if not whole:

@@ -6,7 +6,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.api import terms
 from service.api.table import Route
-from service.errors import AmostraError
+from service.errors import AmostraError, Unauthorized
 
 _ERROR = {
     "type": "object",
@@ -65,7 +65,7 @@ def _operation(route: Route) -> dict[str, Any]:
         }
     }
     for error in sorted(_subclasses(AmostraError), key=lambda e: e.status):
-        if error.status in route.errors:
+        if error.status in route.errors or (error is Unauthorized and route.path.startswith(terms.PROTECTED)):
             answers[str(error.status)] = {
                 "description": error.title + ".",
                 "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Error"}}},

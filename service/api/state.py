@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from service.catalog import Catalog
 from service.engine.loop import Engine
+from service.keys import Keys
 from service.metrics import Metrics
 from service.result_cache import ResultCache
 from service.settings import Settings
@@ -19,10 +20,17 @@ class State:
     engine: Engine
     catalog: Catalog
     metrics: Metrics
+    keys: Keys | None = None
     results: ResultCache = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", ResultCache(self.settings.result_cache_mb * 2**20))
+
+    def charge(self, key: str, seconds: float) -> None:
+        """A key's jobs had so much of a worker's time."""
+        self.metrics.key_seconds.labels(key).inc(seconds)
+        if self.keys is not None:
+            self.keys.charge(key, seconds)
 
 
 def state_of(request: Request) -> State:

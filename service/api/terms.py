@@ -1,7 +1,7 @@
 """On what terms a request wants its answer: how soon, and whether others may go first.
 
-    x-request-timeout: 2.5            seconds; refused at once where the queue is known to be longer
-    x-request-priority: background    waits for every interactive request of every model
+x-request-timeout: 2.5            seconds; refused at once where the queue is known to be longer
+x-request-priority: background    waits for every interactive request of every model
 """
 
 import math
@@ -14,6 +14,8 @@ from service.engine.batch import BACKGROUND, INTERACTIVE
 from service.errors import Invalid
 from service.settings import Settings
 
+PROTECTED = "/v1/"
+"""Paths that ask for a key, where there are keys; health and metrics are the operator's, whose network guards them."""
 TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
 HEADERS: dict[str, dict[str, Any]] = {
     TIMEOUT: {"type": "number", "exclusiveMinimum": 0, "description": "Seconds until the answer is of no use."},
@@ -41,9 +43,7 @@ def terms_of(request: Request, settings: Settings) -> Terms:
         seconds = min(seconds, _seconds(wanted))
     priority = headers.get(PRIORITY, "interactive")
     if priority not in _PRIORITIES:
-        raise Invalid(
-            f"{PRIORITY}: expected one of {', '.join(_PRIORITIES)}, found {priority[:40]!r}", field=PRIORITY
-        )
+        raise Invalid(f"{PRIORITY}: expected one of {', '.join(_PRIORITIES)}, found {priority[:40]!r}", field=PRIORITY)
     return Terms(seconds, wanted is not None, _PRIORITIES[priority])
 
 

@@ -32,6 +32,7 @@ class Pending:
                 field=TIMEOUT,
             )
         self._request = request
+        self._state = state
         self._engine = state.engine
         self._seconds = terms.seconds
         self._loop = asyncio.get_running_loop()
@@ -123,3 +124,6 @@ class Pending:
         tickets, self._tickets = self._tickets, []  # they know us: a circle would wait for the garbage collector
         for ticket in tickets:
             self._engine.cancel(ticket)
+        key = self._request.scope.get("amostra.key")
+        if key is not None and tickets:
+            self._state.charge(key, sum(ticket.seconds for ticket in tickets))

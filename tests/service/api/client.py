@@ -24,6 +24,7 @@ from service.catalog import Catalog
 from service.engine.loop import Engine
 from service.engine.sequences import SequenceRunner
 from service.engine.width import Width
+from service.keys import Keys
 from service.loading import load_model
 from service.metrics import Metrics
 from service.model import LoadedModel
@@ -94,7 +95,8 @@ class Api:
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.catalog.refresh(settled=True)
         self.app = Application(self.metrics)
-        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics)
+        keys = Keys(self.settings.keys_file) if self.settings.keys_file else None
+        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys)
         self.engine.start()
         self._runner = asyncio.Runner()
         transport = httpx.ASGITransport(self.app)
