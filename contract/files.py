@@ -23,6 +23,11 @@ def read_manifest(directory: Path) -> Manifest:
 
     Raises ManifestError where it is missing, too large, not JSON, or not a manifest.
     """
+    return parse_manifest(manifest_bytes(directory))
+
+
+def manifest_bytes(directory: Path) -> bytes:
+    """The manifest as it lies in a model directory. Raises ManifestError where it is missing or too large."""
     path = directory / MANIFEST_NAME
     try:
         with path.open("rb") as stream:
@@ -31,6 +36,11 @@ def read_manifest(directory: Path) -> Manifest:
         raise ManifestError(f"{MANIFEST_NAME}: expected a readable file, found {error.strerror}") from error
     if len(text) > MAX_MANIFEST_BYTES:
         raise ManifestError(f"{MANIFEST_NAME}: expected at most {MAX_MANIFEST_BYTES} bytes, found more")
+    return text
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """A manifest's bytes. Raises ManifestError where they are not JSON, or not a manifest."""
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:

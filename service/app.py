@@ -7,9 +7,9 @@ request, and the engine does the batching.
 """
 
 import gc
-import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 # BentoML prepares prometheus_client for several processes; we are one, and want exemplars and process metrics.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
@@ -18,17 +18,20 @@ import bentoml
 from _bentoml_sdk import Service
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service import gpu, logs
 from service.api.app import Application
 from service.api.state import State
 from service.catalog import Catalog
 from service.engine.loop import Engine
+from service.engine.ticket import Observer
 from service.keys import Keys
 from service.metrics import Metrics
 from service.sessions import find_device
 from service.settings import load_settings
+from service.signing import Verifier
 
-logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-logging.getLogger("amostra").setLevel(logging.INFO)
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 
 class Direct(Service):
@@ -52,6 +55,7 @@ class Direct(Service):
 
 
 settings = load_settings()
+logs.configure(settings.log_format)
 metrics = Metrics()
 asgi = Application(metrics)
 
@@ -72,21 +76,33 @@ class Amostra:
     @bentoml.on_startup
     def start(self) -> None:
         """Start the engine, and load the models in the background."""
+        if settings.public_key is not None:
+            Verifier(settings.public_key)  # a key that is none is noticed now
         device = find_device(settings.provider)
         metrics.fallback.set(settings.provider != "cpu" and device == "cpu")
+        if device == "cuda":
+            gpu.watch(metrics.registry)
+        self.tracing: Tracing | None = None
+        observer: Observer = metrics
+        if settings.tracing:
+            from service.tracing import TracedEngine, to_collector
+
+            self.tracing = to_collector()
+            observer = TracedEngine(self.tracing, metrics)
         self.engine = Engine(
             settings.workers,
             settings.limits,
             queue_seconds=settings.queue_seconds,
             queue_requests=settings.queue_requests,
             shares=settings.shares,
-            observer=metrics,
+            observer=observer,
         )
         self.catalog = Catalog(settings, device, on_change=metrics.entry_changed)
         keys = Keys(settings.keys_file) if settings.keys_file else None
-        asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys)
+        asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys, self.tracing)
         self.engine.start()
         self.catalog.start()
+        asgi.stopping.take_over(settings.drain_seconds, lambda: metrics.under_way, self.engine.stop)
         # Start-up garbage never becomes younger: collections look at requests only.
         gc.collect()
         gc.freeze()
@@ -99,9 +115,11 @@ class Amostra:
         """Stop after the batches in flight."""
         self.catalog.stop()
         self.engine.stop()
+        if self.tracing is not None:
+            self.tracing.stop()
 
     async def __is_ready__(self) -> bool:
-        return self.catalog.ready()
+        return self.catalog.ready() and not asgi.stopping.begun
 
 
 Amostra.__class__ = Direct  # type: ignore[method-assign]

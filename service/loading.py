@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from contract import Capability, Manifest, ManifestError, TensorSpec, read_manifest
+from contract import Capability, Manifest, ManifestError, TensorSpec
+from contract.files import manifest_bytes, parse_manifest
 from contract.manifest import Calibration, FileRef, Graph
 from service.engine.held_rows import bytes_per_row
 from service.engine.rows import BUCKETS, RowRunner
@@ -23,6 +24,7 @@ from service.engine.width import Widen
 from service.model import LoadedModel
 from service.sessions import ModelRefused, open_session, read_file
 from service.settings import Settings
+from service.signing import SigningError, Verifier
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _FIXED_ROWS = 16
@@ -36,8 +38,11 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     """
     start = time.monotonic()
     try:
-        manifest = read_manifest(directory)
-    except ManifestError as error:
+        text = manifest_bytes(directory)
+        if settings.public_key is not None:
+            Verifier(settings.public_key).check(directory, text)
+        manifest = parse_manifest(text)
+    except (ManifestError, SigningError) as error:
         raise ModelRefused(str(error)) from error
     found = f"{directory.parent.name}/{directory.name}"
     if (manifest.name, manifest.version) != (directory.parent.name, directory.name):

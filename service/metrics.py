@@ -61,6 +61,9 @@ class Metrics:
         self.jobs = gauge("engine_jobs", "Jobs taken in and not ended.")
         self.batch_rows = histogram("batch_rows", "Rows of a batch, padding left out.", _ROWS, "model", "capability")
         self.step_time = histogram("step_duration_seconds", "Time of one batch.", _FAST, "model", "capability")
+        self.encode_time = histogram(
+            "encode_duration_seconds", "From a request's last result to the beginning of its answer.", _FAST, "route"
+        )
         self.padding = counter("padding_rows", "Rows computed only to fill a batch size.", "model", "capability")
         self.rows = counter("computed_rows", "Rows computed, padding left out.", "model", "capability")
         self.images = counter("images", "Images drawn, edited, denoised or restored.", "model", "task")
@@ -104,7 +107,11 @@ class Metrics:
         else:
             _of(self.latency, route, model).observe(seconds)
 
-    def waited(self, model: Any, seconds: float) -> None:
+    def encoded(self, route: str, seconds: float) -> None:
+        """From a request's last result to the beginning of its answer."""
+        _of(self.encode_time, route).observe(seconds)
+
+    def waited(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
         _of(self.queue_wait, model.id).observe(seconds)
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     default_edit: str = "mnist-diffusion"
     default_restore: str = "mnist-restorer"
     default_embed: str = "mnist-contrastive"
-    default_score: str = "mnist-flow"
+    default_score: str = "mnist-scores"
     default_complete: str = "shakespeare-gpt"
     """Models used where a request names none. Readiness waits for those that the store has; for the others, the first
     model by name that can do the task takes the place."""
@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     """By name: `{"mnist-gan": {"weight": 2.0, "queue_seconds": 5, "queue_requests": 64}}`. Under load a model of weight 2
     gets twice the time of one of weight 1."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """After SIGTERM, requests under way may take this long; what is left then is answered with 503."""
 
     memory_mb: Annotated[int, Field(ge=0)] = 0
     """MiB that models may take together; 0 is no bound. Over it, the one used longest ago is unloaded until it is asked
@@ -84,6 +86,14 @@ class Settings(BaseSettings):
 
     keys_file: Path | None = None
     """A TOML file of API keys (service/keys.py). Without one everybody may ask."""
+
+    public_key: Path | None = None
+    """An Ed25519 public key as PEM. With one, only models whose manifest was signed by its owner are served; needs the
+    [signing] extra."""
+    tracing: bool = False
+    """Spans by OpenTelemetry, to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs the [tracing] extra."""
+    log_format: Literal["text", "json"] = "text"
+    """One JSON object a line, with the request's id and trace, or lines for people."""
 
     max_body_bytes: Positive = 32 * 2**20
     max_images: Positive = 1000

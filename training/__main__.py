@@ -5,6 +5,7 @@
     python -m training evaluate exported/shakespeare-gpt/1
     python -m training run shakespeare-gpt            # all three
     python -m training calibrate exported/mnist-flow/1 --data my-pictures/
+    python -m training sign exported/mnist-flow/1 --key private.pem
     python -m training report --output report/index.html   # a page about all exported models
 
 `--help` lists the flags; whatever else is given overrides the recipe.
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
         "--data", type=Path, required=True, help="a folder of pictures, .npy, .csv, .parquet or .txt"
     )
     calibrate.add_argument("--size", type=int, default=10_000, help="how many items to use at most")
+    sign = commands.add_parser("sign", help="sign a model, for services that serve signed ones only")
+    sign.add_argument("model", type=Path, help="a model directory, such as exported/mnist-flow/1")
+    sign.add_argument("--key", type=Path, required=True, help="an Ed25519 private key as PEM")
     report = commands.add_parser("report", help="write one page about all exported models")
     report.add_argument("--exported", type=Path, default=EXPORTED, help="where the models are")
     report.add_argument("--output", type=Path, default=Path("report/index.html"), help="the page")

@@ -9,6 +9,7 @@ import torch
 
 from contract import ManifestError, read_manifest
 from contract.files import MANIFEST_NAME
+from service.signing import SigningError, sign
 from training import data, loop
 from training.calibrate import CalibrationError, renew
 from training.data.source import DataError
@@ -19,7 +20,16 @@ from training.graphs import ExportRefused
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.report import write_report
 
-INPUT_ERRORS = (RecipeError, DataError, loop.RunError, ExportRefused, EvaluationError, ManifestError, CalibrationError)
+INPUT_ERRORS = (
+    RecipeError,
+    DataError,
+    loop.RunError,
+    ExportRefused,
+    EvaluationError,
+    ManifestError,
+    CalibrationError,
+    SigningError,
+)
 
 
 def run(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -36,6 +46,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         print(
             f"calibrated {options.model} on {renewed.size} items; the smallest p-value is {1 / (renewed.size + 1):.2g}"
         )
+        return
+    if options.command == "sign":
+        if overrides:
+            raise RecipeError(f"sign: expected no overrides, found {' '.join(overrides)}")
+        read_manifest(options.model)
+        print(f"wrote {sign(options.model, options.key)}")
         return
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -11,7 +11,9 @@ from service.api import openapi, system
 from service.api.middleware import RequestMiddleware
 from service.api.routes import ROUTES
 from service.api.terms import PROTECTED
+from service.errors import NotReady
 from service.metrics import Metrics
+from service.stopping import Stopping
 
 VERSION = "0.1.0"
 
@@ -39,13 +41,16 @@ class Application:
         )
         self.routes = self._router.routes
         self.state = State({"openapi": openapi.document(ROUTES, VERSION)})
-        self._entrance = RequestMiddleware(self._dispatch, metrics, templates)
+        self.stopping = Stopping()
+        self._entrance = RequestMiddleware(self._dispatch, metrics, templates, self.stopping, self.state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._entrance(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
+        if self.stopping.begun and scope.get("path", "").startswith(PROTECTED):
+            raise NotReady("the service is stopping: send the request to another replica, or again", retry_after=1)
         keys = self.state.service.keys
         if keys is not None and scope.get("path", "").startswith(PROTECTED):
             scope["amostra.key"] = keys.admit(Headers(scope=scope).get("authorization", ""))

@@ -7,13 +7,16 @@ import secrets
 import time
 from typing import Any
 
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import logs
 from service.api import answer
 from service.errors import AmostraError, BadRequest, ClientGone, InternalError, MethodNotAllowed, NotFound
 from service.metrics import Metrics
+from service.stopping import Stopping
 
 log = logging.getLogger("amostra.http")
 
@@ -31,10 +34,14 @@ _SECURITY = [
 class RequestMiddleware:
     """The outermost layer of our application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, templates: dict[Any, str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, templates: dict[Any, str], stopping: Stopping, state: State
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._templates = templates
+        self._state = state
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,15 +50,30 @@ class RequestMiddleware:
         request_id = scope["amostra.request_id"] = _request_id(scope)
         start = time.perf_counter()
         status, whole = 0, False
+        trace = scope["amostra.trace"] = {"request_id": request_id}
+        own = [(b"x-request-id", request_id.encode()), *_SECURITY]
+        tracing = self._state.service.tracing
+        if tracing is not None:
+            handed = tracing.begin(request_id, scope["method"], scope["headers"])
+            own += [(name.encode(), value.encode()) for name, value in handed.items()]
+            if (trace_id := tracing.trace_id(request_id)) is not None:
+                trace["trace_id"] = trace_id
+        logs.request.set(trace)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = [(b"x-request-id", request_id.encode()), *_SECURITY]
                 if "amostra.cache" in scope:
                     own.append((b"x-amostra-cache", scope["amostra.cache"].encode()))
+                if self._stopping.begun:
+                    own.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *own]
+                if "amostra.computed" in scope:
+                    encoding = time.perf_counter() - scope["amostra.computed"]
+                    self._metrics.encoded(self._templates.get(scope.get("endpoint"), "other"), encoding)
+                    if tracing is not None:
+                        tracing.part(request_id, "encode", encoding)
             await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
@@ -75,7 +97,11 @@ class RequestMiddleware:
         model = scope.get("amostra.model", "")
         code = status or (error.status if error else 499)
         method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
-        self._metrics.ended(route, method, code, model, seconds, {"request_id": scope["amostra.request_id"]})
+        self._metrics.ended(route, method, code, model, seconds, scope["amostra.trace"])
+        tracing = self._state.service.tracing
+        if tracing is not None:
+            named = error.code if error is not None else None
+            tracing.end(scope["amostra.request_id"], route, scope["method"], code, model, named)
         if "amostra.key" in scope:
             self._metrics.key_requests.labels(scope["amostra.key"], str(code)).inc()
         if error is not None:

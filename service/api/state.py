@@ -1,6 +1,7 @@
 """What the handlers share: one object, made at start-up."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
@@ -10,6 +11,9 @@ from service.keys import Keys
 from service.metrics import Metrics
 from service.result_cache import ResultCache
 from service.settings import Settings
+
+if TYPE_CHECKING:  # only where it is on is it imported
+    from service.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class State:
     catalog: Catalog
     metrics: Metrics
     keys: Keys | None = None
+    tracing: "Tracing | None" = None
     results: ResultCache = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from service.errors import MethodNotAllowed, NotFound
 SWAGGER_UI = Path(str(files("bentoml"))) / "_internal/server/static_content"
 """Swagger UI's files as BentoML's pinned package brings them, so that the page works without other hosts."""
 
+OF_THE_FRAMEWORK = ("/livez", "/readyz")
 _DOCS = """<!doctype html>
 <html lang="en">
 <head>
@@ -58,9 +59,11 @@ async def home(request: Request) -> Response:
 async def missing(request: Request) -> Response:
     """Whatever has no route, or has one for another method."""
     partial = [route for route in request.app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
-    if partial:
+    allow = {method for route in partial for method in route.methods}
+    if request.url.path in OF_THE_FRAMEWORK:  # which answers these before us, and hands over what it does not
+        allow = {"GET", "HEAD"}
+    if allow:
         raise MethodNotAllowed(
-            f"{request.url.path!r} does not answer {request.method}; GET /docs lists the routes",
-            allow={method for route in partial for method in route.methods},
+            f"{request.url.path!r} does not answer {request.method}; GET /docs lists the routes", allow=allow
         )
     raise NotFound(f"there is no {request.url.path[:200]!r}; GET /docs lists the routes")

@@ -16,9 +16,10 @@ from service.settings import Settings
 
 PROTECTED = "/v1/"
 """Paths that ask for a key, where there are keys; health and metrics are the operator's, whose network guards them."""
+LEAST_SECONDS = 0.001
 TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
 HEADERS: dict[str, dict[str, Any]] = {
-    TIMEOUT: {"type": "number", "exclusiveMinimum": 0, "description": "Seconds until the answer is of no use."},
+    TIMEOUT: {"type": "number", "minimum": LEAST_SECONDS, "description": "Seconds until the answer is of no use."},
     PRIORITY: {"enum": ["interactive", "background"], "description": "Whether others may go first."},
 }
 """For the documentation."""
@@ -52,6 +53,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise Invalid(f"{TIMEOUT}: expected a number of seconds above 0, found {text[:40]!r}", field=TIMEOUT)
+    if not LEAST_SECONDS <= seconds < math.inf:
+        raise Invalid(f"{TIMEOUT}: expected {LEAST_SECONDS:g} seconds or more, found {text[:40]!r}", field=TIMEOUT)
     return seconds

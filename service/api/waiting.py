@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -42,7 +43,7 @@ class Pending:
         self._ended = itertools.count(1)
         # With others on their way the event loop has enough to do, and a batch of theirs is better.
         here = len(jobs) == 1 and state.metrics.under_way == 1
-        trace = {"request_id": request.scope["amostra.request_id"]}
+        trace = request.scope["amostra.trace"]
         try:
             for job, work in jobs:
                 ticket = state.engine.submit(
@@ -70,6 +71,7 @@ class Pending:
         timer = self._loop.call_later(_PATIENCE_SECONDS, begin_to_watch)
         try:
             await self._everything
+            self._request.scope["amostra.computed"] = time.perf_counter()
             return self.ended()
         finally:
             timer.cancel()

@@ -206,7 +206,7 @@ class Engine:
     def _begins(self, ticket: Ticket) -> None:
         """Some of what this job waits for is in a batch: the first time it has waited for."""
         if ticket.since is not None and self._observer:
-            self._observer.waited(ticket.model, time.monotonic() - ticket.since)
+            self._observer.waited(ticket.model, time.monotonic() - ticket.since, ticket.trace)
         ticket.since = None
 
     def _serve(self, batch: Batch) -> None:

@@ -20,6 +20,7 @@ from tests.toys.broken import BROKEN, edit_manifest
 from tests.toys.directories import (
     BIGRAM,
     DENSITY,
+    DETECTOR,
     EMBEDDER,
     GENERATOR,
     TABLE,
@@ -368,7 +369,7 @@ class TestDefaults:
     def test_those_of_a_kind_of_data(self, catalog: Catalog) -> None:
         assert catalog.default("score", "text") == WRITER
         assert catalog.default("embed", "text") == TEXT_EMBEDDER
-        assert catalog.default("score", "image") == DENSITY
+        assert catalog.default("score", "image") == DETECTOR
         assert catalog.default("score", "vector") == TABLE
 
     def test_a_default_of_another_task_goes_before_the_first_by_name(self, store: Path, catalog: Catalog) -> None:

@@ -47,7 +47,7 @@ GENERATOR, DENOISER, DENSITY, WRITER, EMBEDDER, DIFFUSION, RESTORER = (
     "mnist-restorer",
 )
 """The service's default models go by the names of the real ones, so that its defaults resolve."""
-DETECTOR, SENSORS = "toy-detector", "toy-valves"
+DETECTOR, SENSORS = "mnist-scores", "toy-valves"
 TABLE, PIXELS, BIGRAM, TEXT_EMBEDDER = "toy-table", "toy-pixels", "toy-bigram", "toy-text-embedder"
 INPAINTER, COLOURIST = "toy-inpainter", "toy-colourist"
 LEVELS = 4

@@ -29,6 +29,8 @@ from service.loading import load_model
 from service.metrics import Metrics
 from service.model import LoadedModel
 from service.settings import Settings
+from service.tracing import TracedEngine, Tracing
+from tests.toys import directories
 
 LIMITS: dict[str, Any] = {
     "max_body_bytes": 200_000,
@@ -39,6 +41,7 @@ LIMITS: dict[str, Any] = {
     "max_prompts": 8,
     "max_text_characters": 2000,
     "prefill_chunk": 8,
+    "default_score": directories.DENSITY,
 }
 
 
@@ -80,7 +83,7 @@ class GatedSession:
 class Api:
     """The application with an engine of its own. Close it after use."""
 
-    def __init__(self, store: Path, **settings: Any) -> None:
+    def __init__(self, store: Path, tracing: Tracing | None = None, **settings: Any) -> None:
         self.gate = Gate()
         self.settings = Settings(**{"models": store, "provider": "cpu", "workers": 2, **LIMITS, **settings})
         self.metrics = Metrics()
@@ -90,13 +93,13 @@ class Api:
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
             shares=self.settings.shares,
-            observer=self.metrics,
+            observer=TracedEngine(tracing, self.metrics) if tracing else self.metrics,
         )
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.catalog.refresh(settled=True)
         self.app = Application(self.metrics)
         keys = Keys(self.settings.keys_file) if self.settings.keys_file else None
-        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys)
+        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys, tracing)
         self.engine.start()
         self._runner = asyncio.Runner()
         transport = httpx.ASGITransport(self.app)

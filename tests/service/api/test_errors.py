@@ -18,7 +18,7 @@ from tests.toys.directories import DENOISER, DENSITY, DIFFUSION, GENERATOR, INPA
 GENERATE, DENOISE, SCORE, COMPLETE = "/v1/images/generations", "/v1/images/denoise", "/v1/score", "/v1/completions"
 EDIT, RESTORE = "/v1/images/edits", "/v1/images/restore"
 JSON = {"content-type": "application/json"}
-CODES = {error.status: error.code for error in AmostraError.__subclasses__() if error.status != 500}
+CODES = {error.status: error.code for error in reversed(AmostraError.__subclasses__()) if error.status != 500}
 IMAGE = b64(png(np.zeros((1, 8, 8))))
 MASK = b64(png(np.ones((1, 8, 8))))
 
@@ -351,7 +351,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
     ),
     "rows of truths": (SCORE, {"json": {"model": TABLE, "inputs": [[True] * 3]}}, 422, "inputs", "lists of numbers"),
     "a number": (SCORE, {"json": {"model": TABLE, "inputs": 1}}, 422, "inputs", "rows of 3 numbers"),
-    "rows of objects": (SCORE, {"json": {"model": TABLE, "inputs": {"a": 1}}}, 422, "inputs", "lists of numbers"),
+    "rows of objects": (SCORE, {"json": {"model": TABLE, "inputs": {"a": 1}}}, 422, "inputs", "found no column"),
     "rows of huge numbers": (
         SCORE,
         raw(b'{"model": "toy-table", "inputs": [[1e300, 0, 0]]}', "application/json"),

@@ -476,7 +476,7 @@ class Notes:
         self.waits: list[float] = []
         self.batches: list[tuple[int, float, int]] = []
 
-    def waited(self, model: object, seconds: float) -> None:
+    def waited(self, model: object, seconds: float, trace: object) -> None:
         self.waits.append(seconds)
 
     def batch(self, model: object, batch, seconds: float, padding: int) -> None:
