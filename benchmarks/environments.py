@@ -20,12 +20,13 @@ class NoPython(RuntimeError):
     """No interpreter here can make a peer's environment."""
 
 
-def environment(peer: str) -> Path:
-    """The Python of a peer's environment, which is made where there is none or its requirements have changed.
+def environment(peer: str, requirements: Path | None = None) -> Path:
+    """The Python of a peer's environment, which is made where there is none or its requirements have changed: those given,
+    or the ones that lie beside its server.
 
     Raises NoPython, or subprocess.CalledProcessError with pip's output in `pip.log` of the environment.
     """
-    requirements = PEERS / peer / "requirements.txt"
+    requirements = requirements or PEERS / peer / "requirements.txt"
     home = HOME / peer
     python, stamp = home / "bin" / "python", home / "made-from.txt"
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()

@@ -1,5 +1,6 @@
 """Untrained models of known sizes, written by the repository's own exporter into a store: speed asks for no training."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from training.loop import Trained
 from training.models.diffusion import Diffusion
 from training.models.gpt import GPT
 from training.models.kde import KDE
+from training.models.table import TableScores
 from training.recipe import Recipe, load_recipe
 
 Weights = Literal["float32", "int8"]
@@ -117,6 +119,23 @@ def kde_model(store: Path, points: int, size: int) -> tuple[Path, KDE]:
     kde.points.copy_(rows.values)
     kde.count.fill_(points)
     return export(recipe, Trained(kde.eval(), 0, 0.0, "none"), data, store), kde
+
+
+def table_model(store: Path, rows: torch.Tensor, statistic: str, neighbours: int = 5) -> TableScores:
+    """Rows (N, D) of a table scored by one statistic, written as the model `rows-<statistic>`; returns its family."""
+    changes = {
+        "name": f"rows-{statistic.replace('_', '-')}",
+        "model.statistics": [statistic],
+        "model.neighbours": neighbours,
+        "model.points": len(rows),
+    }
+    recipe = load_recipe("pendigits-scores", [f"--{key}={json.dumps(value)}" for key, value in changes.items()])
+    source = Rows(rows)
+    data = Dataset("rows", DataSummary("vector", (rows.shape[1],)), source, source, Rows(rows[:1000]))
+    family = TableScores(recipe.model_config_, data.summary)
+    family.prepare(source)
+    export(recipe, Trained(family.eval(), 0, 0.0, "none"), data, store)
+    return family
 
 
 def _randomise(family: Family) -> None:

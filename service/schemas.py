@@ -148,9 +148,13 @@ class ItemsBody(_Body):
     """What a model scores or embeds, in JSON: one of the three fields."""
 
     input: Annotated[str | list[str] | None, Field(description="A text or several, for models of text.")] = None
-    inputs: Annotated[Any, Field(description="Vectors [[…], …], or images as nested lists of numbers in [0, 1].")] = (
-        None
-    )
+    inputs: Annotated[
+        Any,
+        Field(
+            description="Vectors [[…], …], rows of a table as objects by column name or lists in the columns' order, or "
+            "images as nested lists of numbers in [0, 1]."
+        ),
+    ] = None
     image: Annotated[Base64Image | list[Base64Image] | None, Field(description="Images in base64.")] = None
 
 

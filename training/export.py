@@ -87,6 +87,7 @@ def _manifest(
             dataset=dataset.name,
             shape=summary.shape,
             column_names=summary.column_names,
+            columns=summary.columns,
             value_range=(0.0, 1.0) if summary.kind == "image" else None,
             class_names=summary.class_names,
         ),

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from contract import Capability
-from contract.manifest import Density
+from contract.manifest import Column, Density
 
 Batch = dict[str, Tensor]
 
@@ -53,6 +53,7 @@ class DataSummary:
     shape: tuple[int | None, ...] = ()
     class_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
     vocabulary: int = 0
     start_token: int = 0
 

@@ -140,6 +140,7 @@ def train(
 ) -> Trained:
     """Train, or go on where a killed run left off, and return the chosen checkpoint's averaged weights.
 
+    A family without parameters has learnt all that it can when it is prepared, and takes no step.
     `run_dir` keeps checkpoints and logs; `trainer_flags` (accelerator, devices, strategy …) go to Lightning's Trainer.
     Raises RunError where `run_dir` holds a run of other hyper-parameters.
     """
@@ -149,11 +150,17 @@ def train(
         return trained(recipe, dataset, run_dir)
     L.seed_everything(recipe.seed, verbose=False)
     family = recipe.family_class(recipe.model_config_, dataset.summary)
+    begun = time.perf_counter()
     family.prepare(dataset.train)
     if family.teacher is not None:
         teacher = load_recipe(family.teacher)
         family.start_from(trained(teacher, dataset, run_dir.parent / teacher.name).family)
     game = Game(family, recipe, dataset)
+    if not any(True for _ in family.parameters()):
+        game.step.fill_(recipe.train.steps)
+        game.seconds.fill_(time.perf_counter() - begun)
+        torch.save({"state_dict": game.state_dict()}, last)
+        return trained(recipe, dataset, run_dir)
     has_loss = "validation" in type(game.family).__dict__
     settings = recipe.train
     callbacks: list[L.Callback] = [

@@ -30,11 +30,20 @@ class DataConfig(Frozen):
     """What the network is trained on: a name that `training.data.load` knows.
 
     `crop` is a side in pixels, `context` a number of tokens, `vocabulary` the size of a tokenizer of pairs. `encoder` is
-    an exported model, such as mnist-autoencoder/1, whose embedding of the images is then the data.
+    an exported model, such as mnist-autoencoder/1, whose embedding of the images is then the data. Of images, `classes`
+    are the labels that count as normal, all where none are given: neither training nor calibration sees the others.
+
+    Of the dataset `table`, `path` is a CSV or Parquet file of normal rows; texts are categories, and so are the columns
+    `categories`; the columns `ignore` are left out. Rows are held out at random, or with `shuffled = false` at the end.
     """
 
     dataset: str
+    path: str | None = None
+    categories: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    shuffled: bool = True
     encoder: str | None = None
+    classes: tuple[int, ...] = ()
     batch_size: Annotated[int, Field(ge=1)] = 64
     crop: int | None = None
     flips: bool = False

@@ -36,7 +36,7 @@ _BASE64_PIECE = 2**20
 
 @dataclass(frozen=True)
 class File:
-    """An image as it came: its bytes and media type, and how the request calls it."""
+    """An image or a table as it came: its bytes and media type, and how the request calls it."""
 
     blob: bytes
     media_type: str
@@ -85,10 +85,10 @@ def parse_json(blob: bytes, schema: type[T]) -> T:
         if len(blob) > _MUCH_OF_NUMBERS and issubclass(schema, ItemsBody):
             found = numbers.cut_out(blob, "inputs")
             if found is not None:
-                body = schema.model_validate_json(found[0])
+                body = schema.model_validate_json(found[0], strict=True)
                 if body.inputs is None:
                     return body.model_copy(update={"inputs": found[1]})
-        return schema.model_validate_json(blob)
+        return schema.model_validate_json(blob, strict=True)
     except ValidationError as error:
         raise refusal(error) from error
 
@@ -118,11 +118,12 @@ async def read_files(
     settings: Settings,
     name: str = "image",
     beside: Sequence[str] = (),
+    raw: Sequence[str] = (),
 ) -> tuple[T, list[File]]:
     """A body that carries images: raw bytes, multipart, or JSON with base64 in the field `name`.
 
     Returns the JSON body as `schema`, or the query's and the form's fields as `fields`, and the images. In a form and in
-    JSON other pictures may come in the fields `beside`.
+    JSON other pictures may come in the fields `beside`. The media types `raw` are taken as raw bytes too.
     """
     kind = media_type(request)
     if kind == JSON:
@@ -132,10 +133,10 @@ async def read_files(
     if kind == MULTIPART:
         form, files = await _multipart(request, settings, name, beside)
         return _fields_as({**query, **form}, fields), files
-    if kind in picture.FORMATS or kind == npy.MEDIA_TYPE:
+    if kind in (*picture.FORMATS, npy.MEDIA_TYPE, *raw):
         parsed = _fields_as(query, fields)
         return parsed, [File(await read(request, settings.max_body_bytes), kind, "body")]
-    takes = ", ".join([*picture.FORMATS, npy.MEDIA_TYPE, MULTIPART, JSON])
+    takes = ", ".join([*picture.FORMATS, npy.MEDIA_TYPE, *raw, MULTIPART, JSON])
     raise UnsupportedMediaType(f"content-type: expected one of {takes}, found {kind[:80]!r}")
 
 

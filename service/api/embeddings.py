@@ -11,7 +11,7 @@ from service.api import answer, asked, body, items
 from service.api.aside import aside
 from service.api.results import result
 from service.api.state import state_of
-from service.codecs import npy
+from service.codecs import npy, table
 from service.engine.job import Job
 from service.model import LoadedModel
 from service.schemas import EmbedBody, EmbedFields
@@ -24,7 +24,7 @@ _INLINE_NUMBERS = 4096
 async def embed(request: Request) -> Response:
     """Embed images, vectors or text."""
     state = state_of(request)
-    ask, files = await body.read_files(request, EmbedBody, EmbedFields, state.settings)
+    ask, files = await body.read_files(request, EmbedBody, EmbedFields, state.settings, raw=table.MEDIA_TYPES)
     kind = answer.choose(request, OFFERS)
     model = await asked.model(request, state, ask.model, "embed", items.kind_of(ask))
     embedding.check_dimensions(model, ask.dimensions)

@@ -1,10 +1,11 @@
-"""What a request sends to be scored or embedded: texts, images or vectors, whichever the model takes."""
+"""What a request sends to be scored or embedded: texts, images, vectors or rows, whichever the model takes."""
 
 from typing import Any
 
 import numpy as np
 
 from service.api import body
+from service.codecs import apart, columns, table
 from service.errors import Invalid, TooLarge
 from service.model import LoadedModel
 from service.schemas import ItemsBody
@@ -15,7 +16,8 @@ from service.tasks.tokens import tokenize
 Items = np.ndarray | list[np.ndarray]
 """Samples (N, …), or the token ids of each text."""
 
-_FIELDS = {"image": ("image", "inputs"), "vector": ("inputs",), "text": ("input",)}
+_PARQUET = apart.Reader()
+_FIELDS = {"image": ("image", "inputs"), "vector": ("inputs", "table"), "text": ("input",)}
 
 
 def kind_of(ask: object) -> str | None:
@@ -31,9 +33,9 @@ def read(model: LoadedModel, ask: object, files: list[body.File], settings: Sett
     data = model.manifest.data
     text = ask.input if isinstance(ask, ItemsBody) else None
     inputs = ask.inputs if isinstance(ask, ItemsBody) else None
-    given = [
-        name for name, there in (("image", files), ("inputs", inputs is not None), ("input", text is not None)) if there
-    ]
+    tables = [file for file in files if file.media_type in table.MEDIA_TYPES]
+    fields = {"image": files and not tables, "table": tables, "inputs": inputs is not None, "input": text is not None}
+    given = [name for name, there in fields.items() if there]
     wanted = _FIELDS[data.kind]
     if len(given) != 1 or given[0] not in wanted:
         found = " and ".join(given) or "none"
@@ -45,10 +47,35 @@ def read(model: LoadedModel, ask: object, files: list[body.File], settings: Sett
         rows = tokenize(model, [text] if isinstance(text, str) else text, settings.max_text_characters)
         _limit(len(rows), settings.max_rows, "input")
         return rows
+    if tables:
+        rows_of, known = tables[0], columns.columns_of(data)
+        limits = (settings.max_rows, settings.max_body_bytes)
+        if rows_of.media_type == table.PARQUET:
+            return _PARQUET.decode(rows_of.blob, known, *limits)
+        return table.decode(rows_of.blob, rows_of.media_type, known, *limits)
+    if data.kind == "vector" and (data.columns or _holds_rows(inputs)):
+        return _rows(inputs, model, settings)
     batch = body.images(files, data, settings) if files else _numbers(inputs, model)
     _limit(len(batch), settings.max_rows, "inputs")
     samples.check_range(batch, data, given[0])
     return batch
+
+
+def _holds_rows(inputs: Any) -> bool:
+    """Whether they are rows by the names of their columns."""
+    return isinstance(inputs, dict) or (isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], dict))
+
+
+def _rows(inputs: Any, model: LoadedModel, settings: Settings) -> np.ndarray:
+    """Objects or lists of numbers, texts and nulls, one or many, as a batch of samples."""
+    known = columns.columns_of(model.manifest.data)
+    rows = inputs.tolist() if isinstance(inputs, np.ndarray) else inputs
+    one = isinstance(rows, dict) or (isinstance(rows, list) and bool(rows) and not isinstance(rows[0], dict | list))
+    rows = [rows] if one else rows
+    if not isinstance(rows, list):
+        raise Invalid(f"inputs: expected rows as objects or lists, found {rows!r:.80}", field="inputs")
+    _limit(len(rows), settings.max_rows, "inputs")
+    return columns.from_objects(rows, known, "inputs")
 
 
 def _numbers(inputs: Any, model: LoadedModel) -> np.ndarray:

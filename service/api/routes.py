@@ -2,7 +2,7 @@
 
 from service.api import answer, completions, embeddings, examples, images, models, score, system
 from service.api.table import Route
-from service.codecs import npy
+from service.codecs import npy, table
 from service.schemas import (
     CompletionBody,
     DenoiseBody,
@@ -14,6 +14,7 @@ from service.schemas import (
 )
 
 _PICTURES = ("image/png", "image/jpeg", npy.MEDIA_TYPE)
+_PICTURES_AND_TABLES = (*_PICTURES, *table.MEDIA_TYPES)
 _IMAGES_OUT = (answer.JSON, answer.PNG, npy.MEDIA_TYPE)
 _POSTED = (400, 404, 406, 413, 415, 422, 429, 500, 503, 504)
 _FILE = {"type": "string", "format": "binary"}
@@ -127,8 +128,9 @@ ROUTES = (
         examples={
             "text": {"input": "To be, or not to be", "alpha": 0.01},
             "vectors": {"model": "a-table-model", "inputs": [[0.1, 0.2]]},
+            "rows": {"model": "a-table-model", "inputs": [{"temperature": 71.3, "valve": "open", "flow": None}]},
         },
-        raw_bodies=_PICTURES,
+        raw_bodies=_PICTURES_AND_TABLES,
         form={"type": "object", "properties": {"image": _FILES, **_SCORED}},
         query=_SCORED,
         answers=(answer.JSON, npy.MEDIA_TYPE),
@@ -145,7 +147,7 @@ ROUTES = (
             "base64": {"image": "iVBORw0KGgo…"},
             "vectors": {"model": "a-table-model", "inputs": [[0.1, 0.2]], "encoding_format": "base64"},
         },
-        raw_bodies=_PICTURES,
+        raw_bodies=_PICTURES_AND_TABLES,
         form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "encoding_format": _ENCODING}},
         query={"model": _MODEL, "encoding_format": _ENCODING},
         answers=(answer.JSON, npy.MEDIA_TYPE),

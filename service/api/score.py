@@ -13,7 +13,7 @@ from service.api import answer, asked, body, items
 from service.api.aside import aside
 from service.api.results import result
 from service.api.state import State, state_of
-from service.codecs import npy, overlay, picture
+from service.codecs import npy, overlay, picture, table
 from service.engine.job import Job
 from service.errors import Invalid, NotAcceptable
 from service.model import LoadedModel
@@ -32,7 +32,7 @@ async def score(request: Request) -> Response:
     of each value, float32. As PNG: the images with their surprise laid over them.
     """
     state = state_of(request)
-    ask, files = await body.read_files(request, ScoreBody, ScoreFields, state.settings)
+    ask, files = await body.read_files(request, ScoreBody, ScoreFields, state.settings, raw=table.MEDIA_TYPES)
     model = await asked.model(request, state, ask.model, "score", items.kind_of(ask))
     kind = answer.choose(request, OFFERS)
     statistic = _statistic(model, ask.statistic)

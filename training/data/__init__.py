@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from training.data.embedded import Embedded, Encoder
+from training.data.files import from_file
 from training.data.images import DIGITS, Images, Stacked, images, synthetic_images
 from training.data.source import DataError
 from training.data.tables import FILES, Rows, table
@@ -25,7 +26,7 @@ HELD_OUT_SHARE = 0.05  # of a training text
 HELD_OUT_ROWS_SHARE = 0.2  # of a table; image sets say their own number
 _IMAGES = ("mnist", "stacked-mnist", "bsd400", "synthetic-images", "synthetic-colours")
 _TEXTS = ("tinyshakespeare", "synthetic-text")
-_TABLES = (*FILES, "synthetic-table")
+_TABLES = (*FILES, "synthetic-table", "table")
 
 
 @dataclass(frozen=True)
@@ -68,26 +69,31 @@ def _images(config: DataConfig, root: Path | None) -> Dataset:
         summary = DataSummary("image", (3, *pixels.shape[2:]))
         return Dataset(config.dataset, summary, train, validation, calibration)
     shape = (pixels.shape[1], *((None, None) if config.dataset == "bsd400" else pixels.shape[2:]))
+    train = Images(pixels[:first], labels[:first], config.crop, config.flips)
+    validation = Images(pixels[first:middle], labels[first:middle])
+    calibration = Images(pixels[first:], labels[first:])  # all: of MNIST's two halves one is harder
+    if config.classes:
+        train, validation, calibration = (part.of(config.classes) for part in (train, validation, calibration))
     return Dataset(
         name=config.dataset,
         summary=DataSummary("image", shape, class_names=() if config.dataset == "bsd400" else DIGITS),
-        train=Images(pixels[:first], labels[:first], config.crop, config.flips),
-        validation=Images(pixels[first:middle], labels[first:middle]),
-        calibration=Images(pixels[first:], labels[first:]),  # all: of MNIST's two halves one is harder
+        train=train,
+        validation=validation,
+        calibration=calibration,
     )
 
 
 def _table(config: DataConfig, root: Path | None) -> Dataset:
-    rows = table(config.dataset, root)
-    first = int(len(rows.train) * (1 - HELD_OUT_ROWS_SHARE))
-    middle = (first + len(rows.train)) // 2
-    return Dataset(
-        name=config.dataset,
-        summary=DataSummary("vector", (rows.train.shape[1],), column_names=rows.column_names),
-        train=Rows(rows.train[:first]),
-        validation=Rows(rows.train[first:middle]),
-        calibration=Rows(rows.train[middle:]),
-    )
+    if config.dataset == "table":
+        name, values, columns = from_file(config, root)
+        summary = DataSummary("vector", (values.shape[1],), columns=columns)
+    else:
+        rows = table(config.dataset, root)
+        name, values = config.dataset, rows.train
+        summary = DataSummary("vector", (values.shape[1],), column_names=rows.column_names)
+    first = int(len(values) * (1 - HELD_OUT_ROWS_SHARE))
+    middle = (first + len(values)) // 2
+    return Dataset(name, summary, Rows(values[:first]), Rows(values[first:middle]), Rows(values[middle:]))
 
 
 def _embedded(images: Dataset, model: Path) -> Dataset:

@@ -1,6 +1,6 @@
 """Sets of images: MNIST and Omniglot from parquet files, photographs from folders, stacked MNIST made of MNIST."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,14 @@ class Images:
         if self.flips and generator is not None:
             x = torch.stack([_turned(image, int(torch.randint(8, (), generator=generator))) for image in x])
         return {"x": x.float() / 255, "label": self.labels[indices]}
+
+    def of(self, classes: tuple[int, ...]) -> "Images":
+        """Those with one of these labels; raises DataError where there are none."""
+        kept = torch.isin(self.labels, torch.tensor(classes))
+        if not kept.any():
+            known = ", ".join(str(label) for label in self.labels.unique().tolist())
+            raise DataError(f"data.classes: found no image of {list(classes)}; there are {known}")
+        return replace(self, pixels=self.pixels[kept], labels=self.labels[kept])
 
     def _cropped(self, image: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         assert self.crop is not None

@@ -1,6 +1,6 @@
 """Samples for evaluation, drawn through the service's own tasks, samplers and engine: what is measured is what is served.
 
-This is the one place where `training` imports `service`; `service` never imports `training`.
+Here, and where a table's rows are encoded (training/data/files.py), `training` imports `service`; never the other way.
 """
 
 import threading

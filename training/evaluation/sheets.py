@@ -17,10 +17,10 @@ from service.settings import Settings
 from service.tasks.complete import Request, complete, tokenize_prompt
 from training.data.images import Stacked, image_list, images, synthetic_images
 from training.data.source import keyed
-from training.data.tables import table
 from training.degradation import degraded
 from training.evaluate import ExportedModel
 from training.evaluation.sampling import draw, run
+from training.evaluation.tables import scored_rows
 from training.graphs import sha256
 
 SHEET_NAME = "sheet.png"
@@ -61,8 +61,9 @@ def _panels(model: ExportedModel) -> Iterator[tuple[str, Callable[[ExportedModel
         yield f"highest and lowest log_prob of {RANKED} held-out images", _ranked
     if kind == "image" and Capability.ENCODE in can and not drawn:
         yield f"two principal components of the embeddings of {SCATTERED} held-out images, by class", _scattered
-    if kind == "vector" and Capability.LOG_DENSITY in can:
-        yield "log_prob of held-out rows: normal above, anomalous below", _scores
+    if kind == "vector" and can & {Capability.LOG_DENSITY, Capability.SCORE} and not model.manifest.data.columns:
+        default = model.manifest.scoring.default if model.manifest.scoring else "log_prob"
+        yield f"{default} of held-out rows: normal above, anomalous below", _scores
     if kind == "text" and Capability.NEXT_TOKEN in can:
         yield "written at temperature 0.8", _written
 
@@ -111,8 +112,7 @@ def _scattered(model: ExportedModel, data_root: Path | None, seed: int) -> Image
 
 
 def _scores(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Image:
-    rows = table(model.manifest.data.dataset, data_root)
-    scores = model.run(Capability.LOG_DENSITY, {"x": rows.test.numpy()}, "log_prob")
+    rows, scores, _ = scored_rows(model, data_root)
     low, high = np.percentile(scores, [2, 100])
     height, bins = 140, 60
     picture = Image.new("RGB", (WIDTH, 2 * height), "white")
@@ -123,7 +123,7 @@ def _scores(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Im
         for i, share in enumerate(counts / max(counts.max(), 1)):
             left, floor = i * WIDTH / bins, height * (part + 1) - 14
             pen.rectangle((left, floor - share * (height - 24), left + WIDTH / bins - 2, floor), colour)
-    pen.text((2, 2 * height), f"{low:.4g} nats, and less", "black", anchor="ld")
+    pen.text((2, 2 * height), f"{low:.4g}, and less", "black", anchor="ld")
     pen.text((WIDTH - 2, 2 * height), f"{high:.4g}", "black", anchor="rd")
     return picture
 

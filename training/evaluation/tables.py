@@ -1,6 +1,7 @@
 """How well a density fits a table's normal rows that it was not trained on, and how well it tells anomalies from them.
 
-All figures come through the `log_density` graph; the test rows are those of training/data/tables.py.
+All figures come through the `log_density` graph, or the default of the `score` graph; the test rows are those of
+training/data/tables.py.
 """
 
 from pathlib import Path
@@ -18,7 +19,8 @@ from training.evaluation.density import ALPHA, conformal_p_values, detection
 @metric
 def table_log_likelihood(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
     """The mean log_prob of a normal test row as it is, without added noise."""
-    rows, log_prob = _scored(model, data_root)
+    rows = _table(model, data_root)
+    log_prob = model.run(Capability.LOG_DENSITY, {"x": rows.test.numpy()}, "log_prob").astype(np.float64)
     normal = log_prob[rows.anomalous.numpy() == 0]
     return [
         Measurement(
@@ -34,18 +36,17 @@ def table_log_likelihood(model: ExportedModel, data_root: Path | None, seed: int
 
 @metric
 def table_anomalies(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
-    """How well a low log_prob tells anomalies, the positives, from normal test rows; and how many of each are flagged."""
+    """How well a low score tells anomalies, the positives, from normal test rows; and how many of each are flagged."""
     if model.manifest.calibration is None:
         raise EvaluationError(f"{model.manifest.name}: has no calibration scores to measure")
-    rows, log_prob = _scored(model, data_root)
+    rows, scores, calibration = scored_rows(model, data_root)
     is_anomaly, name = rows.anomalous.numpy(), f"{model.manifest.data.dataset} test"
     against = f"{name}, {is_anomaly.sum()} anomalies among {len(is_anomaly)} rows"
-    calibration = np.load(model.directory / model.manifest.calibration.scores.file, allow_pickle=False)
-    flagged = conformal_p_values(log_prob, calibration) <= ALPHA
+    flagged = conformal_p_values(scores, calibration) <= ALPHA
     return [
         *(
             Measurement(metric=metric_, value=value, unit=unit, data=against, size=len(is_anomaly))
-            for metric_, value, unit in detection(is_anomaly, -log_prob)
+            for metric_, value, unit in detection(is_anomaly, -scores)
         ),
         *(
             Measurement(
@@ -61,11 +62,23 @@ def table_anomalies(model: ExportedModel, data_root: Path | None, seed: int) -> 
     ]
 
 
-def _scored(model: ExportedModel, data_root: Path | None) -> tuple[Table, NDArray[np.float64]]:
-    """The model's table, and log_prob of its test rows (M,) in nats."""
+def scored_rows(model: ExportedModel, data_root: Path | None) -> tuple[Table, NDArray[np.float64], NDArray[np.float64]]:
+    """The model's table, the score of its test rows (M,) that decides, and the calibration scores (n,), ascending."""
+    rows, manifest = _table(model, data_root), model.manifest
+    calibration = np.zeros(0)
+    if manifest.calibration is not None:
+        calibration = np.load(model.directory / manifest.calibration.scores.file, allow_pickle=False)
+    x = {"x": rows.test.numpy()}
+    if manifest.scoring is None:
+        return rows, model.run(Capability.LOG_DENSITY, x, "log_prob").astype(np.float64), calibration
+    default = manifest.scoring.statistics.index(manifest.scoring.default)
+    normality = model.run(Capability.SCORE, x, "normality").astype(np.float64)
+    return rows, normality[:, default], calibration[default] if calibration.ndim == 2 else calibration
+
+
+def _table(model: ExportedModel, data_root: Path | None) -> Table:
     if model.manifest.data.kind != "vector":
         raise EvaluationError(
             f"{model.manifest.name}: expected a model of vectors, found one of {model.manifest.data.kind}"
         )
-    rows = table(model.manifest.data.dataset, data_root)
-    return rows, model.run(Capability.LOG_DENSITY, {"x": rows.test.numpy()}, "log_prob").astype(np.float64)
+    return table(model.manifest.data.dataset, data_root)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from contract import Capability, Manifest, write_manifest
-from contract.manifest import Calibration, Data, FileRef
+from contract.manifest import Calibration, Data, FileRef, Scoring
 from training.data.tables import Rows, table
 from training.evaluate import EvaluationError, ExportedModel
 from training.evaluation.binary import binary_log_likelihood
@@ -96,3 +96,41 @@ def test_binary_images_are_drawn_with_grey_values_as_probabilities(model, monkey
     (figure,) = binary_log_likelihood(model, None, seed=0)
     assert set(np.unique(seen[0])) == {0.0, 1.0}
     assert figure.value == pytest.approx((pixels.float() / 255).sum((1, 2, 3)).mean().item(), rel=0.02)
+
+
+class Scored(nn.Module):
+    """Two statistics of a row, of which only the second one knows the ring."""
+
+    def __init__(self):
+        super().__init__()
+        self.distance = Distance()
+
+    def forward(self, x):
+        return torch.stack([x[:, 3] * 0.0, self.distance(x)], 1)
+
+
+def test_of_several_statistics_the_default_is_measured(model, tmp_path):
+    rows, place = table("synthetic-table", None), tmp_path / "scored"
+    place.mkdir()
+    graph = GraphExport(
+        Capability.SCORE,
+        Scored(),
+        example={"x": rows.train[:2]},
+        outputs=("normality",),
+        dynamic_shapes={"x": {0: "batch"}},
+        inputs=lambda batch: batch,
+        tolerance=1e-4,
+    )
+    described = write_graph(graph, Rows(rows.train), place, (1, 2))
+    np.save(place / "calibration.npy", np.sort(Scored()(rows.train).detach().numpy().astype(np.float64).T))
+    scores = FileRef(file="calibration.npy", sha256=sha256(place / "calibration.npy"))
+    of_ring = model.manifest.calibration.model_copy(update={"scores": scores, "statistic": "normality"})
+    changes = {"capabilities": {Capability.SCORE: described}, "calibration": of_ring}
+    found = {}
+    for default in ("nothing", "ring"):
+        scoring = Scoring(statistics=("nothing", "ring"), default=default)
+        manifest = model.manifest.model_copy(update={**changes, "scoring": scoring})
+        found[default] = {f.metric: f.value for f in table_anomalies(ExportedModel(place, manifest), None, seed=0)}
+    assert found["nothing"]["AUROC"] == 0.5
+    assert found["ring"]["AUROC"] > 0.999
+    assert found["ring"]["flagged at alpha = 0.05"] == 100
