@@ -2,21 +2,32 @@
 
 import gc
 import os
+from types import SimpleNamespace
 
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 import bentoml
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from benchmarks.echoes.starlette import echo
 from service.api.middleware import RequestMiddleware
 from service.metrics import Metrics
+from service.stopping import Stopping
 
 app = Starlette(
     routes=[Route("/echo", echo, methods=["POST"])],
-    middleware=[Middleware(RequestMiddleware, metrics=Metrics(), templates={echo: "/echo"})],
+    middleware=[
+        Middleware(
+            RequestMiddleware,
+            metrics=Metrics(),
+            templates={echo: "/echo"},
+            stopping=Stopping(),
+            state=State({"service": SimpleNamespace(tracing=None)}),
+        )
+    ],
 )
 
 

@@ -25,7 +25,11 @@ Widen = Callable[[], ort.InferenceSession]
 
 @dataclass
 class _Trial:
-    """The seconds that each of the two takes, as moving averages, and how often each was tried."""
+    """The seconds that each of the two takes at its best of late, and how often each was tried.
+
+    What is faster counts at once and what is slower by and by: the first runs of a session are slow, and so is one in which
+    somebody else had a core.
+    """
 
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
     count: list[int] = field(default_factory=lambda: [0, 0])
@@ -36,8 +40,8 @@ class _Trial:
         return (self.seconds[1] < self.seconds[0]) != (sum(self.count) % _AGAIN == 0)
 
     def took(self, which: int, seconds: float) -> None:
-        keep = _KEEP if self.count[which] else 0.0
-        self.seconds[which] = keep * self.seconds[which] + (1 - keep) * seconds
+        before = self.seconds[which] if self.count[which] else seconds
+        self.seconds[which] = min(seconds, _KEEP * before + (1 - _KEEP) * seconds)
         self.count[which] += 1
 
 

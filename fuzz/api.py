@@ -1,0 +1,44 @@
+"""Random requests, sound and broken, made from the OpenAPI document, against the service with toy models.
+
+    python -m fuzz.api [--examples 500]
+
+Every check of Schemathesis but one: `positive_data_acceptance` takes a refusal of what the document allows for a mistake,
+and some rules stand in no schema (alpha or fdr, a mask of the image's size, base64 of a real picture).
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.environments import environment
+from benchmarks.load import Request
+from benchmarks.servers import ours
+from tests.toys import directories
+
+HERE = Path(__file__).parent
+READY = Request("/readyz", method="GET")
+# A deadline of a millisecond is answered with 504, as it should be; no check knows that.
+CONFIG = '[parameters]\n"header.x-request-timeout" = 60\n"path.id" = "mnist-gan"\n'
+
+
+def main() -> int:
+    """Run it; what Schemathesis returns."""
+    parser = argparse.ArgumentParser(description="Random requests against the service.")
+    parser.add_argument("--examples", type=int, default=500, help="for each operation, beside the systematic ones")
+    options = parser.parse_args()
+    program = environment("schemathesis", HERE / "schemathesis.txt").parent / "schemathesis"
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "schemathesis.toml"
+        config.write_text(CONFIG)
+        with ours(READY, directories.write_store(Path(folder) / "store")) as served:
+            command = [str(program), "--config-file", str(config), "--no-color", "run"]
+            command += [f"http://127.0.0.1:{served.port}/openapi.json", "--phases", "examples,coverage,fuzzing"]
+            command += ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure"]
+            command += ["--max-examples", str(options.examples), "--request-timeout", "30"]
+            return subprocess.run(command).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

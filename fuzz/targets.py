@@ -1,0 +1,119 @@
+"""Everything that reads bytes from strangers. Each takes any bytes, and raises one of our errors or none."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from contract.files import ManifestError, parse_manifest
+from contract.manifest import Column
+from service.api.body import parse_json
+from service.codecs import npy, numbers, picture, table
+from service.errors import AmostraError
+from service.schemas import CompletionBody, GenerateBody, ScoreBody
+
+_LIMIT = 2**20
+_COLUMNS = (
+    Column(name="a"),
+    Column(name="b", may_be_missing=True),
+    Column(name="c", kind="category", categories=("x", "y")),
+)
+ALLOWED = (AmostraError, ManifestError)
+
+
+def _npy(blob: bytes) -> None:
+    found = npy.decode(blob, _LIMIT)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found.size <= _LIMIT
+
+
+def _picture(blob: bytes) -> None:
+    found = picture.decode(blob, 1 + 2 * (len(blob) % 2), _LIMIT)
+    assert 0 <= found.min() <= found.max() <= 1
+
+
+def _mask(blob: bytes) -> None:
+    assert picture.decode_mask(blob, _LIMIT).dtype == bool
+    picture.decode_transparency(blob, _LIMIT)
+
+
+def _numbers(blob: bytes) -> None:
+    found = numbers.cut_out(blob, "inputs")
+    if found is not None:
+        assert found[1].dtype == np.float64
+
+
+def _json(blob: bytes) -> None:
+    for schema in (ScoreBody, GenerateBody, CompletionBody):
+        try:
+            parse_json(blob, schema)
+        except AmostraError:
+            continue
+
+
+def _table(media_type: str) -> Callable[[bytes], None]:
+    def read(blob: bytes) -> None:
+        rows = table.decode(blob, media_type, _COLUMNS, 1000, _LIMIT)
+        assert rows.shape[1] == 5
+        assert np.isfinite(rows).all()
+
+    return read
+
+
+def _manifest(blob: bytes) -> None:
+    parse_manifest(blob)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "npy": _npy,
+    "picture": _picture,
+    "mask": _mask,
+    "numbers": _numbers,
+    "json": _json,
+    "csv": _table(table.CSV),
+    "arrow": _table(table.ARROW_STREAM),
+    "parquet": _table(table.PARQUET),
+    "manifest": _manifest,
+}
+
+
+def seeds(name: str) -> Iterator[bytes]:
+    """Sound inputs to begin with."""
+    array = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    if name == "npy":
+        for dtype in (np.float32, np.float64, np.uint8, np.int64, np.bool_):
+            stream = io.BytesIO()
+            np.save(stream, array.astype(dtype))
+            yield stream.getvalue()
+    elif name in ("picture", "mask"):
+        for mode in ("L", "RGB", "RGBA", "P", "1", "I;16", "LA"):
+            for kind in ("PNG", "JPEG") if mode in ("L", "RGB") else ("PNG",):
+                stream = io.BytesIO()
+                Image.new(mode, (8, 8)).save(stream, kind)
+                yield stream.getvalue()
+    elif name in ("numbers", "json"):
+        yield b'{"inputs": [[0.1, 2, -3e4], [4, 5, 6]], "alpha": 0.1}'
+        yield b'{"prompt": ["a", "b"], "max_tokens": 3, "stop": "x", "logprobs": 2}'
+    elif name == "manifest":
+        yield b'{"name": "a", "version": "1", "capabilities": {"decode": {"file": "x.onnx", "inputs": [], "outputs": []}}}'
+    else:
+        yield from _tables(name)
+
+
+def _tables(name: str) -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    rows = pa.table({"a": [1.0, 2.0], "b": [None, 3.0], "c": ["x", "y"]})
+    stream = io.BytesIO()
+    if name == "csv":
+        yield b"a,b,c\n1,2,x\n3,,y\n"
+    elif name == "parquet":
+        pyarrow.parquet.write_table(rows, stream)
+        yield stream.getvalue()
+    else:
+        with pa.ipc.new_stream(stream, rows.schema) as writer:
+            writer.write_table(rows)
+        yield stream.getvalue()
