@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 export BENTOML_HOME ?= $(CURDIR)/.bentoml
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve test lint train report bench lock clean
+.PHONY: help serve test lint train report bench lock clean image image-gpu container-test helm-lint fuzz
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,8 +46,33 @@ BENCHMARKS := mixed_clients http_overhead one_client one_shot_limit one_shot_pee
 bench: .venv-dev/ready .venv/ready  ## Measure the service beside its peers (hours; BENCHMARKS=http_overhead for one of them)
 	set -e; for name in $(BENCHMARKS); do .venv-dev/bin/python -m benchmarks.$$name; done
 
+SECONDS ?= 600
+
+fuzz: .venv-dev/ready  ## Random requests against the API, and random bytes against everything that reads bytes
+	.venv-dev/bin/python -m fuzz.api
+	.venv-dev/bin/python -m fuzz.readers --seconds $(SECONDS)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+image:  ## Build the container image for CPUs
+	docker build -t amostra:$(VERSION) .
+
+image-gpu:  ## Build the container image for NVIDIA GPUs
+	docker build --build-arg RUNTIME=gpu -t amostra:$(VERSION)-gpu .
+
+container-test:  ## Build the image, run docker-compose.yml and check it (up to 10 minutes; starts an engine where there is none)
+	$(PYTHON) -m deploy.container_test
+
+.venv-helm/ready: requirements/helm.txt
+	$(PYTHON) -m venv .venv-helm
+	.venv-helm/bin/python $(PIP) -r requirements/helm.txt
+	touch $@
+
+helm-lint: .venv-helm/ready  ## Lint the Helm chart, render it and check what comes out against Kubernetes' schemas
+	.venv-helm/bin/python -m deploy.helm.check
+
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	sh requirements/lock.sh $(PYTHON)
 
 clean:  ## Remove the environments
-	rm -rf .venv .venv-dev .bentoml
+	rm -rf .venv .venv-dev .venv-helm .bentoml

@@ -17,5 +17,13 @@ lock() { # name, extras
 	mv "$work/$1.txt" "$here/$1.txt"
 }
 
+beside() { # name, extras: what they need beside serve.txt
+	lock "$1" "$2"
+	grep -vxFf "$here/serve.txt" "$here/$1.txt" >"$work/$1.txt"
+	mv "$work/$1.txt" "$here/$1.txt"
+}
+
 lock serve ""
+beside serve-gpu "[gpu]"
+beside serve-options "[signing,tracing]"
 lock dev "[train,test]"

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = os.cpu_count() or 1
     """Threads that run graphs. One intra-op thread each is the fastest under load on a CPU."""
     intra_op_threads: Positive = 1
+    """Threads of one graph beside those of the others."""
     max_batch_rows: Positive = 64
+    """Rows of a batch."""
     max_batch_elements: Positive = 2**20
     """Elements (pixels, columns) of a batch's input: bounds memory where images are large."""
     text_slots: Positive = 16
@@ -75,6 +77,7 @@ class Settings(BaseSettings):
     """By name: `{"mnist-gan": {"weight": 2.0, "queue_seconds": 5, "queue_requests": 64}}`. Under load a model of weight 2
     gets twice the time of one of weight 1."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """An answer that takes longer is given up with 504."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """After SIGTERM, requests under way may take this long; what is left then is answered with 503."""
 
@@ -96,6 +99,7 @@ class Settings(BaseSettings):
     """One JSON object a line, with the request's id and trace, or lines for people."""
 
     max_body_bytes: Positive = 32 * 2**20
+    """Bytes of one request's body, as sent."""
     max_images: Positive = 1000
     """Images of one request, drawn or sent."""
     max_pixels: Positive = 4 * 2**20

@@ -28,6 +28,7 @@ FAMILIES = {
     "amostra_engine_jobs": "gauge",
     "amostra_batch_rows": "histogram",
     "amostra_step_duration_seconds": "histogram",
+    "amostra_encode_duration_seconds": "histogram",
     "amostra_padding_rows": "counter",
     "amostra_computed_rows": "counter",
     "amostra_images": "counter",
@@ -126,6 +127,15 @@ def test_images_are_counted_by_what_was_done_to_them(api: Api) -> None:
     assert value(m, "amostra_images_total", model=DIFFUSION, task="denoise") == 1
     assert value(m, "amostra_images_total", model=DIFFUSION, task="generate") == 4
     assert value(m, "amostra_requests_total", route="/v1/images/edits", status="200", model=DIFFUSION) == 1
+
+
+def test_encoding_is_timed_for_each_answer_that_has_results(api: Api) -> None:
+    for _ in range(3):
+        api.post(GENERATE, json={"n": 2})
+    api.post(GENERATE, json={"n": 0})
+    m = scrape(api)
+    assert value(m, "amostra_encode_duration_seconds_count", route=GENERATE) == 3
+    assert 0 < value(m, "amostra_encode_duration_seconds_sum") < value(m, "amostra_request_duration_seconds_sum")
 
 
 def test_padding_is_counted(api: Api) -> None:

@@ -1,0 +1,1 @@
+"""What is run beside the service: containers, dashboards, alerts, charts, and their tests."""

@@ -1,0 +1,1 @@
+"""`make container-test`: the images and docker-compose.yml, run for real."""
