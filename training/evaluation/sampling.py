@@ -79,7 +79,7 @@ class _Count:
     def __init__(self) -> None:
         self.rows = 0
 
-    def waited(self, model: Any, seconds: float) -> None:
+    def waited(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
         """How long a job waited is nothing to us."""
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:
