@@ -41,7 +41,7 @@ report: .venv-dev/ready  ## Write report/index.html: figures and pictures of all
 	.venv-dev/bin/python -m training report
 
 BENCHMARKS := mixed_clients http_overhead one_client one_shot_limit one_shot_peers text_one_stream text_http \
-	diffusion_mixed diffusion_one density fairness memory device
+	diffusion_mixed diffusion_one density fairness memory device table_rows adbench one_class_mnist
 
 bench: .venv-dev/ready .venv/ready  ## Measure the service beside its peers (hours; BENCHMARKS=http_overhead for one of them)
 	set -e; for name in $(BENCHMARKS); do .venv-dev/bin/python -m benchmarks.$$name; done

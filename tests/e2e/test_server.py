@@ -23,7 +23,7 @@ from tests.eventually import eventually
 from tests.service.api.client import b64, npy, png, read_npy, read_png, said, unb64
 from tests.toys import directories
 from tests.toys.directories import (
-    DENSITY,
+    DETECTOR,
     EMBEDDER,
     GENERATOR,
     TABLE,
@@ -91,7 +91,7 @@ def test_every_route_answers(http: httpx.Client) -> None:
         "/v1/images/denoise", content=png(image), headers={"content-type": "image/png", "accept": "image/png"}
     )
     assert read_png(clean.content).shape == (8, 8)
-    assert http.post("/v1/score", files={"image": ("a.png", png(image))}).json()["model"] == DENSITY
+    assert http.post("/v1/score", files={"image": ("a.png", png(image))}).json()["model"] == DETECTOR
     assert http.post("/v1/score", json={"input": "To be"}).json()["model"] == WRITER
     assert http.post("/v1/embeddings", json={"input": "To be"}).json()["model"] == TEXT_EMBEDDER
     assert read_png(http.get(f"/v1/models/{EMBEDDER}/sheet").content).shape == (8, 8)
