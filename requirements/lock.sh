@@ -23,7 +23,8 @@ beside() { # name, extras: what they need beside serve.txt
 	mv "$work/$1.txt" "$here/$1.txt"
 }
 
-lock serve ""
-beside serve-gpu "[gpu]"
-beside serve-options "[signing,tracing]"
+lock serve "[serve]"
+beside serve-gpu "[serve,gpu]"
+beside serve-options "[serve,signing,tracing]"
+beside jobs "[serve,jobs,ray-cluster]"
 lock dev "[train,test]"

@@ -1,0 +1,7 @@
+"""python -m amostra"""
+
+import sys
+
+from amostra.cli import main
+
+sys.exit(main())
