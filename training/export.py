@@ -18,8 +18,9 @@ from training.data import Dataset
 from training.data.source import in_order
 from training.graphs import sha256, write_graph
 from training.loop import Trained
-from training.quantize import with_int8_weights
+from training.quantize import with_float16_weights, with_int8_weights
 from training.recipe import Recipe
+from training.sharing import share_weights
 
 
 def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -> Path:
@@ -39,9 +40,12 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
             graphs = [dataset.encoder.before(g) for g in graphs if list(g.example) == ["x"]]
         if recipe.export.weights == "int8":
             graphs = [with_int8_weights(g) for g in graphs]
+        if recipe.export.weights == "float16":
+            graphs = [with_float16_weights(g) for g in graphs]
         capabilities = {
             g.capability: write_graph(g, shown.calibration, working, recipe.export.batch_sizes) for g in graphs
         }
+        capabilities = share_weights(working, capabilities)
         if dataset.encoder is not None:
             fitted = fitted | {"encoder": dataset.encoder.sha256}
         manifest = _manifest(recipe, trained, fitted, shown, working, capabilities)
@@ -51,7 +55,7 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
             manifest = manifest.model_copy(update={"calibration": scores})
         write_manifest(working, manifest)
         os.chmod(working, 0o755)
-        _replace(place, working)
+        replace_directory(place, working)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return place
@@ -73,6 +77,7 @@ def _manifest(
             tokenizer=_reference(directory / "tokenizer.json"),
             vocabulary=summary.vocabulary,
             start_token=summary.start_token,
+            end_token=summary.end_token,
             context=recipe.data.context,
         )
     fields = {
@@ -116,7 +121,8 @@ def _reference(path: Path) -> FileRef:
     return FileRef(file=path.name, sha256=sha256(path))
 
 
-def _replace(place: Path, working: Path) -> None:
+def replace_directory(place: Path, working: Path) -> None:
+    """Put a finished model directory in its place; a server that polls sees the old one, none, or all of the new one."""
     old = place.with_name(f".{place.name}-old-{os.getpid()}")
     if place.exists():
         place.rename(old)

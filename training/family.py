@@ -56,6 +56,7 @@ class DataSummary:
     columns: tuple[Column, ...] = ()
     vocabulary: int = 0
     start_token: int = 0
+    end_token: int | None = None
 
     @property
     def classes(self) -> int:

@@ -1,4 +1,4 @@
-"""Weights of 8 bits: as the float32 graph within the tolerance, independent of the batch, and served."""
+"""Weights of 8 and of 16 bits: as the float32 graph within the tolerance, independent of the batch, and served."""
 
 import copy
 from dataclasses import replace
@@ -14,9 +14,10 @@ from service.engine.sequences import SequenceRunner
 from service.loading import load_model
 from service.settings import Settings
 from training.export import export
+from training.family import GraphExport
 from training.graphs import ExportRefused, open_session, to_onnx, write_graph
 from training.loop import Trained
-from training.quantize import TOLERANCE, int8_weights, with_int8_weights
+from training.quantize import TOLERANCE, float16_weights, int8_weights, with_float16_weights, with_int8_weights
 from training.recipe import load_recipe
 
 from .conftest import tiny
@@ -112,3 +113,52 @@ def test_the_gate_still_refuses_what_is_wrong(next_token, tiny_data, tmp_path):
     graph = with_int8_weights(next_token)
     with pytest.raises(ExportRefused, match=r"the tolerance is 0\.3"):
         write_graph(replace(graph, reference=Shifted(graph.reference)), tiny_data.validation, tmp_path, (1, 3))
+
+
+class Network(torch.nn.Module):
+    """x (B, 1, 8, 8) -> (B, 3)."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kernels = torch.nn.Conv2d(1, 16, 3)
+        self.matrix = torch.nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.matrix(self.kernels(x).mean((2, 3)))
+
+
+@pytest.fixture
+def network():
+    return GraphExport(
+        Capability.ENCODE,
+        Network(),
+        {"x": torch.rand(4, 1, 8, 8)},
+        ("embedding",),
+        {"x": {0: "batch"}},
+        inputs=lambda batch: {"x": batch["x"]},
+        tolerance=1e-6,
+    )
+
+
+def test_16_bits_are_as_torch_within_the_tolerance(network, tmp_path):
+    small = with_float16_weights(network)
+    to_onnx(small, tmp_path / "small.onnx")
+    x = network.example["x"]
+    (found,) = open_session(tmp_path / "small.onnx").run(None, {"x": x.numpy()})
+    with torch.no_grad():
+        assert 0 < np.abs(found - network.module(x).numpy()).max() < small.tolerance == 2e-3
+
+
+def test_16_bits_take_half_and_leave_short_rows_alone(network, tmp_path):
+    to_onnx(with_float16_weights(network), tmp_path / "small.onnx")
+    kinds = {t.name.split()[0]: t.data_type for t in onnx.load(tmp_path / "small.onnx").graph.initializer}
+    assert {name for name, kind in kinds.items() if kind == TensorProto.FLOAT16} == {"kernels.weight", "matrix.weight"}
+    assert {name for name, kind in kinds.items() if kind == TensorProto.FLOAT} >= {"kernels.bias", "matrix.bias"}
+
+
+def test_a_weight_beyond_float16_is_refused(network, tmp_path):
+    network.module.matrix.weight.data[0, 0] = 1e6
+    to_onnx(network, tmp_path / "plain.onnx")
+    with pytest.raises(ValueError, match=r"matrix\.weight has values beyond float16's 65504: export float32 weights"):
+        float16_weights(onnx.load(tmp_path / "plain.onnx"))

@@ -19,7 +19,10 @@ from training.data.images import Stacked, image_list, images, synthetic_images
 from training.data.source import keyed
 from training.degradation import degraded
 from training.evaluate import ExportedModel
+from training.evaluation.lines import STRANGE, test_lines
+from training.evaluation.own import dataset_of
 from training.evaluation.sampling import draw, run
+from training.evaluation.surprise_sheets import coloured_lines, explained
 from training.evaluation.tables import scored_rows
 from training.graphs import sha256
 
@@ -28,8 +31,10 @@ WIDTH = 600  # pixels
 COLUMNS = 10
 RANKED = 500  # held-out images, of which the extremes are shown
 SCATTERED = 1500
+SHOWN_LINES, SHORT = 6, 25
 PHOTOGRAPH = 120  # the side of a crop
 CHARACTERS = 400
+SIGMA = 0.5
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0")
 
 Array = NDArray[np.float32]
@@ -52,7 +57,9 @@ def write_sheet(directory: Path, data_root: Path | None, seed: int) -> Path | No
 def _panels(model: ExportedModel) -> Iterator[tuple[str, Callable[[ExportedModel, Path | None, int], Image.Image]]]:
     can, kind = set(model.manifest.capabilities), model.manifest.data.kind
     drawn = can & {Capability.DECODE, Capability.DENOISE_STEP, Capability.NEXT_TOKEN} if kind == "image" else set()
-    if drawn:
+    if Capability.DENOISE_STEP in drawn and not model.manifest.sampling.samplers:
+        yield f"true, with noise of {SIGMA}, denoised", _denoised
+    elif drawn:
         inputs = {tensor.name for capability in drawn for tensor in model.manifest.capabilities[capability].inputs}
         yield ("drawn, a row for each class" if "label" in inputs else "drawn"), _drawn
     if kind == "image" and Capability.RECONSTRUCT in can:
@@ -64,6 +71,10 @@ def _panels(model: ExportedModel) -> Iterator[tuple[str, Callable[[ExportedModel
     if kind == "vector" and can & {Capability.LOG_DENSITY, Capability.SCORE} and not model.manifest.data.columns:
         default = model.manifest.scoring.default if model.manifest.scoring else "log_prob"
         yield f"{default} of held-out rows: normal above, anomalous below", _scores
+    if kind == "image" and Capability.SCORE in can and _says_where(model):
+        yield f"normal ones and the strangest of {RANKED} held-out images, and where their surprise lies", _explained
+    if kind == "text" and Capability.SCORE in can and _says_where(model):
+        yield f"the surprise of {SHOWN_LINES} held-out lines, and of lines that were spoilt", _lines
     if kind == "text" and Capability.NEXT_TOKEN in can:
         yield "written at temperature 0.8", _written
 
@@ -87,6 +98,13 @@ def _restored(model: ExportedModel, data_root: Path | None, seed: int) -> Image.
     return _grid(np.concatenate(rows), columns)
 
 
+def _denoised(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Image:
+    truth = _held_out(model, data_root, COLUMNS)[0]
+    noisy = truth + SIGMA * np.random.default_rng(seed).standard_normal(truth.shape, np.float32)
+    x0 = model.run(Capability.DENOISE_STEP, {"x_t": noisy, "sigma": np.full(len(noisy), SIGMA, np.float32)}, "x0")
+    return _grid(np.concatenate([truth, noisy, x0]), COLUMNS)
+
+
 def _enlarged(given: Array, truth: Array) -> Array:
     """Of the truth's size and channels, to be shown beside it."""
     factor = truth.shape[2] // given.shape[2]
@@ -97,6 +115,21 @@ def _ranked(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Im
     x = _held_out(model, data_root, RANKED)[0]
     order = model.run(Capability.LOG_DENSITY, {"x": x}, "log_prob").argsort()[::-1]
     return _grid(x[np.concatenate([order[:COLUMNS], order[-COLUMNS:]])], COLUMNS)
+
+
+def _says_where(model: ExportedModel) -> bool:
+    return any(output.name == "surprise" for output in model.manifest.capabilities[Capability.SCORE].outputs)
+
+
+def _explained(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Image:
+    return _grid(explained(model, _held_out(model, data_root, RANKED)[0], COLUMNS), COLUMNS)
+
+
+def _lines(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Image:
+    lines = [line for line in test_lines(model, data_root) if len(line) > SHORT][: SHOWN_LINES + len(STRANGE)]
+    strange = zip(STRANGE.values(), lines[SHOWN_LINES:], strict=True)
+    spoilt = [make([line], np.random.default_rng(seed))[0] for make, line in strange]
+    return coloured_lines(model, [*lines[:SHOWN_LINES], *spoilt], WIDTH)
 
 
 def _scattered(model: ExportedModel, data_root: Path | None, seed: int) -> Image.Image:
@@ -140,8 +173,13 @@ def _written(model: ExportedModel, data_root: Path | None, seed: int) -> Image.I
 
 
 def _held_out(model: ExportedModel, data_root: Path | None, n: int) -> tuple[Array, NDArray[np.int64]]:
-    """The first n test images of the model's dataset, (n, C, H, W), and their labels, 0 where they have none."""
+    """The first n test images of the model's dataset, (n, C, H, W), and their labels, 0 where they have none; of pictures of
+    one's own, those that were held out, again and again where they are few."""
     name = model.manifest.data.dataset
+    if model.trained_on is not None and model.trained_on.dataset == "pictures":
+        held_out = dataset_of(model, data_root).calibration
+        batch = held_out.at(torch.arange(n) % len(held_out))
+        return batch["x"].numpy(), batch["label"].numpy()
     if name == "bsd400":
         crops = [photograph[:PHOTOGRAPH, :PHOTOGRAPH] for photograph in image_list("set12", data_root)[:n]]
         return np.stack(crops)[:, None].astype(np.float32) / 255, np.zeros(n, np.int64)

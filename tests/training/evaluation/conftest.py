@@ -17,6 +17,7 @@ SMALL = {
     "mnist-contrastive": ["--data.dataset=synthetic-images", *ENCODER],
     "mnist-gan": ["--data.dataset=synthetic-images", *GAN],
     "stacked-mnist-gan": ["--data.dataset=synthetic-colours", *GAN],
+    "mnist-denoiser": ["--data.dataset=synthetic-images", "--model.widths=[32, 32]", "--model.embedding=8"],
     "mnist-restorer": ["--data.dataset=synthetic-images", "--model.widths=[8, 16]"],
     "pendigits-kde": ["--data.dataset=synthetic-table", "--model.points=2000"],
 }

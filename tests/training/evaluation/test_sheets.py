@@ -27,6 +27,7 @@ def copied(store, name, tmp_path):
         ("stacked-mnist-gan", (560, 560 + 112 + 2 * CAPTION)),
         ("pendigits-kde", (600, 280 + CAPTION)),
         ("mnist-restorer", (560, 3 * 56 + CAPTION)),
+        ("mnist-denoiser", (560, 3 * 56 + CAPTION)),
         ("mnist-features", (600, 600 + CAPTION)),
     ],
 )
