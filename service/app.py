@@ -18,24 +18,30 @@ import bentoml
 from _bentoml_sdk import Service
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import gpu, logs
+from service import gpu, heads, logs
 from service.api.app import Application
 from service.api.state import State
 from service.catalog import Catalog
 from service.engine.loop import Engine
-from service.engine.ticket import Observer
+from service.engine.ticket import Model, Observer
 from service.keys import Keys
 from service.metrics import Metrics
+from service.patience import Patience
 from service.sessions import find_device
 from service.settings import load_settings
 from service.signing import Verifier
+from service.stopping import server_here
 
 if TYPE_CHECKING:
+    from service.batches.desk import Desk
     from service.tracing import Tracing
 
 
+_OURS = ("/v1/", "/v2/", "/playground")
+
+
 class Direct(Service):
-    """A BentoML service whose requests for the API go straight to our application.
+    """A BentoML service whose requests for the API and the playground go straight to our application.
 
     BentoML's router and its middlewares for timeouts, tracing and context cost as much as all of ours, and have nothing to
     do there. Life cycle, readiness and everything else stay with it.
@@ -47,7 +53,7 @@ class Direct(Service):
         framework = super().to_asgi(is_main)
 
         async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
-            ours = scope["type"] == "http" and scope["path"].startswith("/v1/")
+            ours = scope["type"] == "http" and (scope["path"] == "/" or scope["path"].startswith(_OURS))
             await (asgi if ours else framework)(scope, receive, send)
 
         entrance.router = framework.router  # type: ignore[attr-defined]
@@ -89,20 +95,35 @@ class Amostra:
 
             self.tracing = to_collector()
             observer = TracedEngine(self.tracing, metrics)
+        self.catalog = Catalog(settings, device, on_change=metrics.entry_changed)
         self.engine = Engine(
             settings.workers,
             settings.limits,
             queue_seconds=settings.queue_seconds,
             queue_requests=settings.queue_requests,
+            hang_seconds=settings.hang_seconds,
             shares=settings.shares,
             observer=observer,
+            on_hang=self.refuse,
         )
-        self.catalog = Catalog(settings, device, on_change=metrics.entry_changed)
+        metrics.lost_workers.set_function(lambda: self.engine.lost)
         keys = Keys(settings.keys_file) if settings.keys_file else None
-        asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys, self.tracing)
+        self.desk: Desk | None = None
+        if settings.batch_dir is not None:
+            from service.batches import desk
+
+            self.desk = desk.Desk(settings.batch_dir, settings, asgi, metrics, keys)
+        asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys, self.tracing, self.desk)
         self.engine.start()
         self.catalog.start()
-        asgi.stopping.take_over(settings.drain_seconds, lambda: metrics.under_way, self.engine.stop)
+        if self.desk is not None:
+            self.desk.start()
+        server = server_here()
+        if server is not None:
+            heads.bound(server)
+            Patience(server, settings.slow_client_seconds, lambda part: metrics.slow.labels(part).inc()).start()
+        halt = self.desk.halt if self.desk is not None else lambda: None
+        asgi.stopping.take_over(settings.drain_seconds, lambda: metrics.under_way, self.engine.stop, halt)
         # Start-up garbage never becomes younger: collections look at requests only.
         gc.collect()
         gc.freeze()
@@ -113,10 +134,21 @@ class Amostra:
     @bentoml.on_shutdown
     def stop(self) -> None:
         """Stop after the batches in flight."""
+        if self.desk is not None:
+            self.desk.close()
         self.catalog.stop()
         self.engine.stop()
         if self.tracing is not None:
             self.tracing.stop()
+
+    def refuse(self, model: Model, why: str) -> None:
+        """A model hangs."""
+        metrics.hung.labels(model.id).inc()
+        self.catalog.refuse(model, why)
+
+    async def __is_alive__(self) -> bool:
+        """Whether there is a core left that no thread hangs on; if not, a restart is the only help."""
+        return self.engine.lost < settings.workers
 
     async def __is_ready__(self) -> bool:
         return self.catalog.ready() and not asgi.stopping.begun

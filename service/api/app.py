@@ -1,5 +1,7 @@
 """Our ASGI application: the route table, wrapped once."""
 
+from typing import Any
+
 from starlette.datastructures import Headers, State
 from starlette.requests import Request
 from starlette.routing import Mount, Router
@@ -7,10 +9,10 @@ from starlette.routing import Route as StarletteRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from service.api import openapi, system
+from service.api import openapi, playground, system
 from service.api.middleware import RequestMiddleware
 from service.api.routes import ROUTES
-from service.api.terms import PROTECTED
+from service.api.terms import PROTECTED, TERMS
 from service.errors import NotReady
 from service.metrics import Metrics
 from service.stopping import Stopping
@@ -27,12 +29,15 @@ class Application:
 
     def __init__(self, metrics: Metrics) -> None:
         served = [route for route in ROUTES if route.handler is not None]
-        templates = {route.handler: route.path for route in served}
+        page = playground.Playground()
+        templates: dict[Any, str] = {route.handler: route.path for route in served} | {page: playground.PATH}
         self._handlers = {(r.method, r.path): r.handler for r in served if r.handler and not r.path_parameters}
         self._router = Router(
             [
                 *(StarletteRoute(r.path, r.handler, methods=[r.method]) for r in served if r.handler),
-                StarletteRoute("/", system.home, methods=["GET"]),
+                StarletteRoute("/", playground.enter, methods=["GET"]),
+                StarletteRoute(playground.PATH, playground.enter, methods=["GET"]),
+                Mount(playground.PATH, page),
                 Mount("/docs/assets", StaticFiles(directory=system.SWAGGER_UI)),
                 StarletteRoute(
                     "/{path:path}", system.missing, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -53,7 +58,8 @@ class Application:
             raise NotReady("the service is stopping: send the request to another replica, or again", retry_after=1)
         keys = self.state.service.keys
         if keys is not None and scope.get("path", "").startswith(PROTECTED):
-            scope["amostra.key"] = keys.admit(Headers(scope=scope).get("authorization", ""))
+            inside = scope.get(TERMS)
+            scope["amostra.key"] = inside.owner if inside else keys.admit(Headers(scope=scope).get("authorization", ""))
         handler = self._handlers.get((scope.get("method", ""), scope.get("path", "")))
         if handler is None:
             await self._router(scope, receive, send)

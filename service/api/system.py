@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Match
 
 from service.api import answer
@@ -49,11 +49,6 @@ async def openapi(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """The API, to be read and tried in a browser."""
     return HTMLResponse(_DOCS)
-
-
-async def home(request: Request) -> Response:
-    """Leads to the documentation."""
-    return RedirectResponse("/docs")
 
 
 async def missing(request: Request) -> Response:
