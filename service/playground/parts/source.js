@@ -11,7 +11,7 @@ import { showProblem } from "./notice.js";
 import { sketch } from "./sketch.js";
 
 const LONGEST = 512;
-/** Drawn by mnist-diffusion, thirty digits in their order. */
+/** Drawn by mnist-pixel-gpt: those of them that mnist-scores takes for usual. */
 const EXAMPLES = { mnist: { file: "mnist.png", side: 28, count: 30 } };
 
 /**
