@@ -8,6 +8,8 @@ ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 FROM ${PYTHON_IMAGE} AS packages
 # cpu: onnxruntime. gpu: onnxruntime-gpu with CUDA and cuDNN from their own wheels.
 ARG RUNTIME=cpu
+# 1: with Ray and object stores, for `python -m jobs`.
+ARG JOBS=0
 COPY requirements/ /requirements/
 RUN set -eu; cd /requirements; \
     python -m venv --without-pip /opt/venv; \
@@ -16,11 +18,13 @@ RUN set -eu; cd /requirements; \
     gpu) cat serve.txt serve-gpu.txt >image.txt ;; \
     *) echo "RUNTIME: expected cpu or gpu, found $RUNTIME" >&2; exit 1 ;; \
     esac; \
-    cat serve-options.txt >>image.txt; \
+    if [ "$JOBS" = 1 ]; then cat jobs.txt; else cat serve-options.txt; fi >>image.txt; \
     pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: -r image.txt
 
 FROM ${PYTHON_IMAGE}
-RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin amostra
+# A volume that is mounted at /batches is its user's when it is made; nothing is written there without AMOSTRA_BATCH_DIR.
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin amostra \
+    && install -d -o 10001 -g 10001 -m 0700 /batches
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -32,7 +36,8 @@ COPY --from=packages /opt/venv /opt/venv
 COPY exported/ /models/
 COPY contract/ contract/
 COPY service/ service/
-RUN python -m compileall -q contract service
+COPY jobs/ jobs/
+RUN python -m compileall -q contract jobs service
 USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=8s --start-period=60s --retries=3 \

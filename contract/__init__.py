@@ -6,7 +6,7 @@ are imported here.
 
 from contract.files import ManifestError, read_manifest, write_manifest
 from contract.manifest import Manifest
-from contract.signatures import SIGNATURES, Capability, Port, Signature, TensorSpec, mismatches
+from contract.signatures import SIGNATURES, Capability, Port, Signature, TensorSpec, concatenates, mismatches
 
 __all__ = [
     "SIGNATURES",
@@ -16,6 +16,7 @@ __all__ = [
     "Port",
     "Signature",
     "TensorSpec",
+    "concatenates",
     "mismatches",
     "read_manifest",
     "write_manifest",

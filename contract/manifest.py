@@ -105,13 +105,19 @@ class Latent(_Strict):
 
 
 class Text(_Strict):
-    """How text becomes tokens. `start_token` stands before every text; `context` is the most tokens in a row."""
+    """How text becomes tokens. `start_token`, where there is one, stands before every text, `end_token` behind a whole
+    one; `context` is the most tokens in a row."""
 
     tokenizer: FileRef
     vocabulary: Annotated[int, Field(ge=2)]
-    start_token: Annotated[int, Field(ge=0)]
+    start_token: Annotated[int, Field(ge=0)] | None = None
     end_token: int | None = None
     context: Annotated[int, Field(ge=2)]
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """What stands before every text."""
+        return () if self.start_token is None else (self.start_token,)
 
 
 class Pixels(_Strict):

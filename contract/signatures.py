@@ -10,11 +10,13 @@ sample, `{i}` in a name stands for a layer number counted from 0.
 | `encode`       | sample x, or input_ids with lengths -> embedding, [class logits]                        |
 | `reconstruct`  | degraded x, [noise level sigma] -> x_hat, [uncertainty]                                 |
 | `log_density`  | sample x, or input_ids with lengths -> log_prob in nats, [log_prob_map]                 |
-| `score`        | sample x -> normality by each of the manifest's statistics, [surprise of each value]    |
+| `score`        | sample x, or input_ids with lengths -> normality by each statistic, [surprise]          |
 | `denoise_step` | x_t, sigma, [label] -> x0 (preconditioning inside)                                      |
 | `next_token`   | input_ids, seqlens_k, total_sequence_length, [past_key_values.*] -> logits, [present.*] |
 
-A model that needs no past (a bigram) has no layers: neither past_key_values nor present.
+A model that needs no past (a bigram) has no layers: neither past_key_values nor present. A decoder as Hugging Face Optimum
+exports it fits too: input_ids, attention_mask, [position_ids], past_key_values.* -> logits of every token, present.* with
+the new keys and values behind the old ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,15 +71,24 @@ class Port:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of one capability. `alternative` is a second set of inputs that serves as well."""
+    """The inputs and outputs of one capability. `alternative` is a second set of inputs that serves as well, and
+    `alternative_outputs` are theirs, where they differ."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     alternative: tuple[Port, ...] = ()
+    alternative_outputs: tuple[Port, ...] = ()
+
+    def ports(self, given: set[str]) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """The inputs and outputs of a graph whose inputs have these names."""
+        if given & ({p.name for p in self.alternative} - {p.name for p in self.inputs}):
+            return self.alternative, self.alternative_outputs or self.outputs
+        return self.inputs, self.outputs
 
 
 _F32, _I64, _I32 = ("float32",), ("int64",), ("int32",)
 _CACHE = ("float32", "float16", "bfloat16")
+_PAST, _TOTAL = ("B", "H", "past", "E"), ("B", "H", "total", "E")
 _SAMPLE = Port("x", _F32, ("B", "*S"), "sample in the manifest's value range")
 _LABEL = Port("label", _I64, ("B",), "class index; the number of classes itself means 'no class'", required=False)
 
@@ -120,11 +131,21 @@ SIGNATURES: dict[Capability, Signature] = {
     ),
     Capability.SCORE: Signature(
         inputs=(_SAMPLE,),
+        alternative=(
+            Port("input_ids", _I64, ("B", "*S"), "token ids; the first one is given, not scored; an end token is last"),
+            Port("lengths", _I64, ("B",), "tokens that count in each row, the first and the end token included"),
+        ),
         outputs=(
             Port(
                 "normality", _F32, ("B", "N"), "one score for each of the manifest's statistics; higher is more normal"
             ),
-            Port("surprise", _F32, ("B", "*S"), "what each value takes away from the default score", required=False),
+            Port(
+                "surprise",
+                _F32,
+                ("B", "*S"),
+                "what each value takes away from the default score; of a token, -log p in nats",
+                required=False,
+            ),
         ),
     ),
     Capability.DENOISE_STEP: Signature(
@@ -148,6 +169,18 @@ SIGNATURES: dict[Capability, Signature] = {
             Port("present.{i}.key", _CACHE, ("B", "H", "cache", "E"), "keys with this call's tokens"),
             Port("present.{i}.value", _CACHE, ("B", "H", "cache", "E"), "values with this call's tokens"),
         ),
+        alternative=(
+            Port("input_ids", _I64, ("B", "T"), "the tokens to add"),
+            Port("attention_mask", _I64, ("B", "total"), "1 for a token that counts, 0 for padding on the left"),
+            Port("position_ids", _I64, ("B", "T"), "the tokens' places, from 0", required=False),
+            Port("past_key_values.{i}.key", _CACHE, _PAST, "keys of the tokens before"),
+            Port("past_key_values.{i}.value", _CACHE, _PAST, "values of the tokens before"),
+        ),
+        alternative_outputs=(
+            Port("logits", _F32, ("B", "T", "V"), "logits of the token after each one given"),
+            Port("present.{i}.key", _CACHE, _TOTAL, "past keys, and this call's behind them"),
+            Port("present.{i}.value", _CACHE, _TOTAL, "past values, and this call's behind them"),
+        ),
     ),
 }
 
@@ -157,17 +190,20 @@ def mismatches(capability: Capability, inputs: Sequence[TensorSpec], outputs: Se
 
     Each sentence gives what was expected and what was found.
     """
-    signature = SIGNATURES[capability]
-    given = {t.name for t in inputs}
-    ports = signature.inputs
-    if signature.alternative and any(p.name in given for p in signature.alternative):
-        ports = signature.alternative
-    layers = _layers([*ports, *signature.outputs], {t.name for t in (*inputs, *outputs)})
+    expected_inputs, expected_outputs = SIGNATURES[capability].ports({t.name for t in inputs})
+    layers = _layers([*expected_inputs, *expected_outputs], {t.name for t in (*inputs, *outputs)})
+    if concatenates(inputs):
+        layers = max(layers, 1)  # one without a past was exported for training, not for writing
     bound: dict[str, tuple[Dim, ...]] = {}
     return [
-        *_compare("input", ports, inputs, layers, bound),
-        *_compare("output", signature.outputs, outputs, layers, bound),
+        *_compare("input", expected_inputs, inputs, layers, bound),
+        *_compare("output", expected_outputs, outputs, layers, bound),
     ]
+
+
+def concatenates(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether a `next_token` graph gives its caches back longer than it took them, as Optimum's do."""
+    return any(t.name == "attention_mask" for t in inputs)
 
 
 def _compare(side: str, ports: Sequence[Port], found: Sequence[TensorSpec], layers: int, bound: dict) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Everything that reads bytes from strangers. Each takes any bytes, and raises one of our errors or none."""
 
 import io
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,8 +10,9 @@ from PIL import Image
 from contract.files import ManifestError, parse_manifest
 from contract.manifest import Column
 from service.api.body import parse_json
-from service.codecs import npy, numbers, picture, table
+from service.codecs import compressed, npy, numbers, picture, table, tensors
 from service.errors import AmostraError
+from service.inference_schemas import InferBody
 from service.schemas import CompletionBody, GenerateBody, ScoreBody
 
 _LIMIT = 2**20
@@ -62,6 +64,19 @@ def _table(media_type: str) -> Callable[[bytes], None]:
     return read
 
 
+def _tensors(blob: bytes) -> None:
+    """The first two bytes say how long the JSON is, as a header does, and the third how the body is packed."""
+    encoding = ("", "gzip", "deflate")[blob[2] % 3] if len(blob) > 2 else ""
+    body = compressed.unpack(blob[3:], encoding, _LIMIT)
+    length = int.from_bytes(blob[:2], "little")
+    for json, apart in ((body[:length], []), tensors.numbers_apart(body[:length])):
+        found = tensors.decode(parse_json(json, InferBody), memoryview(body)[length:], apart)
+        for array in found.values():
+            assert array.flags.aligned
+            assert array.dtype.kind != "f" or np.isfinite(array).all()
+        tensors.encode({"id": ""}, found, list(found)[::2])
+
+
 def _manifest(blob: bytes) -> None:
     parse_manifest(blob)
 
@@ -75,6 +90,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "csv": _table(table.CSV),
     "arrow": _table(table.ARROW_STREAM),
     "parquet": _table(table.PARQUET),
+    "tensors": _tensors,
     "manifest": _manifest,
 }
 
@@ -96,6 +112,14 @@ def seeds(name: str) -> Iterator[bytes]:
     elif name in ("numbers", "json"):
         yield b'{"inputs": [[0.1, 2, -3e4], [4, 5, 6]], "alpha": 0.1}'
         yield b'{"prompt": ["a", "b"], "max_tokens": 3, "stop": "x", "logprobs": 2}'
+    elif name == "tensors":
+        for binary in ([], ["x"], ["x", "b"]):
+            outputs = {"x": array[:2, :2], "b": array[0] > 0.1, "i": np.arange(3)}
+            body, length = tensors.encode({"id": "1"}, outputs, binary)
+            said = body.replace(b"outputs", b"inputs", 1)
+            head = (len(said) if length is None else length - 1).to_bytes(2, "little")
+            yield head + b"\0" + said
+            yield head + b"\2" + zlib.compress(said)
     elif name == "manifest":
         yield b'{"name": "a", "version": "1", "capabilities": {"decode": {"file": "x.onnx", "inputs": [], "outputs": []}}}'
     else:

@@ -26,5 +26,5 @@ beside() { # name, extras: what they need beside serve.txt
 lock serve "[serve]"
 beside serve-gpu "[serve,gpu]"
 beside serve-options "[serve,signing,tracing]"
-beside jobs "[serve,jobs,ray-cluster]"
+beside jobs "[serve,signing,tracing,jobs,ray-cluster]"
 lock dev "[train,test]"

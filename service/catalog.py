@@ -12,10 +12,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from service.entry import Entry, Fingerprint, Key, fingerprint
+from service.engine.ticket import Model
+from service.entry import Entry, Fingerprint, Key, State, fingerprint
 from service.errors import Invalid, NotFound, NotReady
 from service.loading import load_model
 from service.memory import Memory, bytes_of, give_back
@@ -140,9 +142,19 @@ class Catalog:
             future.add_done_callback(lambda _: self._reloads.pop(entry.key, None))
         return future
 
+    def refuse(self, model: Model, why: str) -> None:
+        """Serve a model no more, until its directory changes: something was found out about it while it ran. Returns at
+        once; it is done on a thread."""
+        with suppress(RuntimeError):  # it is stopping
+            self._loader.submit(self._refuse, model.key, why)
+
     def refresh(self, *, settled: bool = False) -> None:
         """Look at the store once. With `settled`, load what is found at once, as at the start."""
-        found = {(d.parent.name, d.name): d for d in self._directories()}
+        directories = self._directories()
+        if directories is None:
+            self._scanned = True
+            return
+        found = {(d.parent.name, d.name): d for d in directories}
         # What is replaced by renaming is away for a moment: it must be missing twice to be gone.
         missing = {key for key in self._entries if key not in found}
         gone, self._missing = missing & self._missing, missing - self._missing
@@ -177,6 +189,15 @@ class Catalog:
             give_back()
         self._scanned = True
 
+    def _refuse(self, key: str, why: str) -> None:
+        with self._changing:
+            for entry in [e for e in self._entries.values() if e.model is not None and e.model.key == key]:
+                state: State = "refused" if entry.state == "ready" else entry.state
+                entry = replace(entry, state=state, problem=why, card=None, model=None, bytes=0)
+                self._entries[entry.key] = entry
+                log.error("model %s %s was refused: it %s", entry.name, entry.version, why)
+                self._on_change(entry, True)
+
     def _load_again(self, key: Key) -> LoadedModel:
         with self._changing:
             entry = self._entries.get(key)
@@ -184,6 +205,8 @@ class Catalog:
                 self._make_room(entry)
                 self._load_entry(entry, self._settings.models / entry.name / entry.version)
                 entry = self._entries[key]
+                if entry.state == "refused":  # it was sound before: when its files can be read again, it is tried again
+                    entry = self._entries[key] = replace(entry, fingerprint=())
                 self._make_room(entry)  # its size may have been another before
         give_back()
         if entry is None:
@@ -241,15 +264,16 @@ class Catalog:
             log.info("model %s %s is unloaded", *key)
             self._on_change(entry, True)
 
-    def _directories(self) -> list[Path]:
-        """`<model>/<version>` directories; what begins with a dot is being made."""
+    def _directories(self) -> list[Path] | None:
+        """`<model>/<version>` directories; what begins with a dot is being made. None where the store cannot be read: what
+        serves serves on, for a mount that is away may come back."""
         try:
             models = [d for d in self._settings.models.iterdir() if d.is_dir() and not d.name.startswith(".")]
             versions = (v for m in models for v in m.iterdir() if v.is_dir() and not v.name.startswith("."))
             return sorted(versions)
         except OSError as error:
             log.error("the model store %s cannot be read: %s", self._settings.models, error.strerror)
-            return []
+            return None
 
     def _watch(self) -> None:
         self._watch_once(settled=True)

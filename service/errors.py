@@ -6,6 +6,7 @@
     ├── NotFound 404             no such model, version or route
     ├── MethodNotAllowed 405
     ├── NotAcceptable 406        none of the accepted media types can be answered
+    ├── Conflict 409             what is asked for does not go with the state that something is in
     ├── TooLarge 413             over a limit; refused before it is parsed
     ├── UnsupportedMediaType 415
     ├── Invalid 422              a field's value is not allowed
@@ -83,6 +84,10 @@ class MethodNotAllowed(AmostraError):
 
 class NotAcceptable(AmostraError):
     status, code, title = 406, "not_acceptable", "Not acceptable"
+
+
+class Conflict(AmostraError):
+    status, code, title = 409, "conflict", "Conflict"
 
 
 class TooLarge(AmostraError):

@@ -123,6 +123,18 @@ class Keys:
                 account.requests.take(1.0)
             return name
 
+    def allowance(self, name: str) -> float:
+        """For how many seconds a key's work that nobody waits for has to wait; 0 where it need not.
+
+        Raises Unauthorized where there is no such key any more.
+        """
+        with self._lock:
+            self._look()
+            account = self._accounts.get(name)
+            if account is None:
+                raise Unauthorized(f"there is no key {name} any more: its work is not done", field="authorization")
+            return account.compute.seconds_until(1e-9) if account.compute else 0.0
+
     def charge(self, name: str, seconds: float) -> None:
         """A key's jobs had so much of a worker's time."""
         with self._lock:

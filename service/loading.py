@@ -6,6 +6,7 @@ are read without pickle.
 
 import io
 import itertools
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,12 @@ import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from contract import Capability, Manifest, ManifestError, TensorSpec
+from contract import Capability, Manifest, ManifestError, TensorSpec, concatenates
 from contract.files import manifest_bytes, parse_manifest
 from contract.manifest import Calibration, FileRef, Graph
+from service import trial
+from service.engine.brake import Brake
+from service.engine.concatenating_graph import Concatenation
 from service.engine.held_rows import bytes_per_row
 from service.engine.rows import BUCKETS, RowRunner
 from service.engine.sequences import SequenceRunner
@@ -44,13 +48,16 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         manifest = parse_manifest(text)
     except (ManifestError, SigningError) as error:
         raise ModelRefused(str(error)) from error
+    if settings.trial_mb and (why := trial.problem(directory, settings)) is not None:
+        raise ModelRefused(why)
     found = f"{directory.parent.name}/{directory.name}"
     if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
         raise ModelRefused(f"directory: expected {manifest.name}/{manifest.version} as in the manifest, found {found}")
     runners: dict[Capability, RowRunner | SequenceRunner] = {}
     providers: dict[Capability, str] = {}
+    brake = Brake()
     for capability, graph in manifest.capabilities.items():
-        make = partial(open_session, directory, capability, graph, settings, device)
+        make = partial(open_session, directory, capability, graph, settings, device, brake)
         session = make(settings.intra_op_threads)
         providers[capability] = session.get_providers()[0]
         # On a GPU there are no threads to be had; where rows depend on their batch, threads may matter too.
@@ -66,13 +73,14 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         key=f"{manifest.name}@{manifest.version}#{next(_loads)}",
         runners=runners,
         providers=providers,
+        brake=brake,
         tokenizer=_tokenizer(directory, manifest),
         calibration=_calibration(directory, manifest, manifest.calibration) if manifest.calibration else None,
         sheet=_sheet(directory, manifest.sheet) if manifest.sheet else None,
         load_seconds=time.monotonic() - start,
     )
     for capability in runners:
-        _warm(model, capability)
+        _warm(model, capability, settings.hang_seconds)
     return model
 
 
@@ -88,14 +96,21 @@ def _sequence_runner(
                 f"{settings.text_cache_mb} MB, found {each / 2**20:.1f} MB: allow more"
             )
         known = graph.batch_invariance
+        exact = known is not None and known.max_abs_diff == 0
+        company = known is None or 1 not in known.batch_sizes
+        grown = None
+        if concatenates(graph.inputs):
+            vocabulary = manifest.text.vocabulary if manifest.text else session.get_outputs()[0].shape[-1]
+            grown = Concatenation(vocabulary, together=exact, company=company and exact)
         return SequenceRunner(
             session,
             min(settings.text_slots, budget // each if each else settings.text_slots),
             manifest.context,
             chunk=settings.prefill_chunk,
-            company=known is None or 1 not in known.batch_sizes,
-            reuse=known is not None and known.max_abs_diff == 0,
+            company=company and grown is None,
+            reuse=exact and grown is None,  # how a prompt is cut may change last bits
             widen=widen,
+            concatenation=grown,
         )
     except (KeyError, TypeError, ValueError) as error:
         expected = "float32 or float16 caches with fixed numbers of heads and of elements"
@@ -161,16 +176,23 @@ def _sheet(directory: Path, ref: FileRef) -> bytes:
     return blob
 
 
-def _warm(model: LoadedModel, capability: Capability) -> None:
+def _warm(model: LoadedModel, capability: Capability, seconds: float) -> None:
     runner = model.runners[capability]
     graph = model.manifest.capabilities[capability]
+    watchdog = threading.Timer(seconds, model.stop)
+    watchdog.start()
     try:
         if isinstance(runner, SequenceRunner):
             runner.warm()
         else:
             runner.warm({t.name: _blank(t, model.manifest) for t in graph.inputs})
     except Exception as error:
-        raise ModelRefused(f"{graph.file}: expected a graph that runs on a blank input, found {error}") from error
+        within = "" if watchdog.is_alive() else f" within {seconds:g} s"
+        raise ModelRefused(
+            f"{graph.file}: expected a graph that runs on a blank input{within}, found {error}"
+        ) from error
+    finally:
+        watchdog.cancel()
 
 
 def _blank(tensor: TensorSpec, manifest: Manifest) -> np.ndarray:

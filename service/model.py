@@ -8,6 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from contract import Capability, Manifest
+from service.engine.brake import Brake
 from service.engine.rows import RowRunner
 from service.engine.sequences import SequenceRunner
 
@@ -92,6 +93,11 @@ class LoadedModel(Card):
     tokenizer: Tokenizer | None = None
     calibration: np.ndarray | None = None
     """Scores of normal items, ascending: (K, n) for each statistic."""
+    brake: Brake = field(default_factory=Brake)
+
+    def stop(self) -> None:
+        """End what its graphs run; they run no more."""
+        self.brake.pull()
 
     @property
     def card(self) -> Card:

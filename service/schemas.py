@@ -42,6 +42,10 @@ class _DrawFields(_Body):
         float | None, Field(ge=0, le=10, description="For models that draw value by value; 0 takes the likeliest.")
     ] = None
     size: Annotated[str | None, Field(max_length=32, description="The model's own size, or auto.")] = None
+    quality: Annotated[Literal["auto"] | None, Field(description="There is one.")] = None
+    background: Annotated[Literal["auto", "opaque"] | None, Field(description="Nothing is transparent.")] = None
+    output_format: Annotated[Literal["png"] | None, Field(description="Of b64_json.")] = None
+    moderation: Annotated[Literal["auto", "low"] | None, Field(description="Taken and not used.")] = None
     user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
 
     @field_validator("response_format", mode="before")
@@ -116,7 +120,10 @@ class ScoreFields(_Body):
     fdr: Annotated[
         float | None,
         Field(
-            gt=0, lt=1, description="Instead of alpha: the share of false alarms among those of this request, at most."
+            gt=0,
+            lt=1,
+            description="Instead of alpha: the share of false alarms among those of this request, at most. It holds for "
+            "nine calibration sets in ten, whatever the requests, so that a small set finds little.",
         ),
     ] = None
     statistic: Annotated[

@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from contract import Capability, TensorSpec
 from contract.manifest import FileRef, Graph
+from service.engine.brake import Brake, BrakedSession
 from service.engine.rows import NUMPY
 from service.settings import Settings
 
@@ -54,9 +55,9 @@ def find_device(wanted: str) -> str:
 
 
 def open_session(
-    directory: Path, capability: Capability, graph: Graph, settings: Settings, device: str, threads: int
+    directory: Path, capability: Capability, graph: Graph, settings: Settings, device: str, brake: Brake, threads: int
 ) -> ort.InferenceSession:
-    """A session of one graph, that keeps its signature. Raises ModelRefused."""
+    """A session of one graph, that keeps its signature and obeys the brake. Raises ModelRefused."""
     blob = read_file(directory, graph)
     _check_graph(blob, graph, directory)
     options = ort.SessionOptions()
@@ -71,7 +72,7 @@ def open_session(
     wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_device else ["CPUExecutionProvider"]
     source = str(directory / graph.file) if graph.external_data else blob
     try:
-        session = ort.InferenceSession(source, options, providers=wanted)
+        session = BrakedSession(brake, source, options, providers=wanted)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
     if session.get_providers()[0] != wanted[0]:

@@ -12,12 +12,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.cores import usable
 from service.engine.limits import Limits
 from service.engine.share import Share
 
 PREFIX = "AMOSTRA_"
-# Read by the training side and the tests from the same environment.
-FOREIGN = {"AMOSTRA_DATA", "AMOSTRA_RUNS"}
+# Read by the training side, the tests and the client from the same environment.
+FOREIGN = {"AMOSTRA_DATA", "AMOSTRA_RUNS", "AMOSTRA_URL", "AMOSTRA_API_KEY"}
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -54,8 +55,8 @@ class Settings(BaseSettings):
 
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     """`cuda` refuses to start without a GPU; `auto` takes one if there is one and says loudly if there is not."""
-    workers: Annotated[int, Field(ge=1, le=64)] = os.cpu_count() or 1
-    """Threads that run graphs. One intra-op thread each is the fastest under load on a CPU."""
+    workers: Annotated[int, Field(ge=1, le=64)] = min(64, usable())
+    """Threads that run graphs; as many as there are cores that the process may use. One intra-op thread each is the fastest under load on a CPU."""
     intra_op_threads: Positive = 1
     """Threads of one graph beside those of the others."""
     max_batch_rows: Positive = 64
@@ -78,6 +79,12 @@ class Settings(BaseSettings):
     gets twice the time of one of weight 1."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     """An answer that takes longer is given up with 504."""
+    slow_client_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A client may take so long to send a request's head, and its body, and to read an answer, and a second longer for each
+    1,000 bytes of the latter two; then its connection is ended."""
+    hang_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """A batch that takes longer than this, and 20 times as long as its like, is ended, and its model is refused. So is one
+    whose first run, on loading, takes as long."""
     drain_seconds: Annotated[float, Field(ge=0)] = 30.0
     """After SIGTERM, requests under way may take this long; what is left then is answered with 503."""
 
@@ -87,9 +94,27 @@ class Settings(BaseSettings):
     result_cache_mb: Annotated[int, Field(ge=0)] = 0
     """MiB of results kept, to answer the same request with the same seed without computing it again; 0 is off."""
 
+    batch_dir: Path | None = None
+    """A directory of this service's own, for files and batches: `/v1/files` and `/v1/batches` are off without one."""
+    batch_in_flight: Positive = 16
+    """Lines of batches under way at once."""
+    batch_file_bytes: Positive = 200 * 2**20
+    """Bytes of one uploaded file."""
+    batch_lines: Positive = 50_000
+    """Requests in one file."""
+    batch_storage_mb: Positive = 2048
+    """MiB that the files and answers of one API key may take, or of everybody where there are no keys."""
+    batch_files: Positive = 1000
+    """Files, and batches, that one API key may have, or everybody where there are no keys."""
+    batch_keep_days: Annotated[float, Field(gt=0)] = 30.0
+    """Files and batches are forgotten after so many days, if nothing else was asked for."""
+
     keys_file: Path | None = None
     """A TOML file of API keys (service/keys.py). Without one everybody may ask."""
 
+    trial_mb: Annotated[int, Field(ge=0)] = 0
+    """With a number, every model is loaded in a process of its own first, on a CPU and with so many MiB: one that crashes,
+    hangs or takes more is refused. For models from strangers; loading takes about twice as long. 0 is off."""
     public_key: Path | None = None
     """An Ed25519 public key as PEM. With one, only models whose manifest was signed by its owner are served; needs the
     [signing] extra."""

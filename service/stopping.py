@@ -29,6 +29,12 @@ _GIVEN_UP_SECONDS = 2.0
 """For the answers of those that were given up."""
 
 
+def server_here() -> uvicorn.Server | None:
+    """The server of this process, whose handler of SIGTERM was not taken over yet."""
+    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return owner if isinstance(owner, uvicorn.Server) else None
+
+
 class Stopping:
     """Stands between SIGTERM and the server's handler of it. Until `begun` it does nothing at all."""
 
@@ -36,9 +42,11 @@ class Stopping:
         self.begun = False
         self._task: asyncio.Task[None] | None = None
 
-    def take_over(self, seconds: float, under_way: Callable[[], int], give_up: Callable[[], None]) -> None:
+    def take_over(
+        self, seconds: float, under_way: Callable[[], int], give_up: Callable[[], None], halt: Callable[[], None]
+    ) -> None:
         """Handle SIGTERM from now on, in this event loop. `under_way` counts requests; `give_up` ends with an error what
-        is left of them after so many `seconds`, and may block.
+        is left of them after so many `seconds`, and may block; `halt` ends at once what goes on at the next start.
 
         Only a main thread can handle signals: elsewhere, as in tests, nothing is taken over.
         """
@@ -46,8 +54,7 @@ class Stopping:
             return
         loop = asyncio.get_running_loop()
         before = signal.getsignal(signal.SIGTERM)
-        owner = getattr(before, "__self__", None)
-        server = owner if isinstance(owner, uvicorn.Server) else None
+        server = server_here()
 
         def end() -> None:
             signal.signal(signal.SIGTERM, before)
@@ -59,6 +66,7 @@ class Stopping:
                 end()
                 return
             self.begun = True
+            halt()
             self._task = loop.create_task(self._stop(seconds, under_way, give_up, server, end))
 
         signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(begin))

@@ -44,6 +44,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
     },
     "gpu": {"gpu": {"enabled": True}, "autoscaling": {"kind": "keda"}},
+    "batches": {"replicas": 1, "batches": {"existingClaim": "batches"}},
     "bare": {"podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}},
 }
 REFUSED: dict[str, dict[str, Any]] = {
@@ -52,6 +53,12 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a tag that moves": {"image": {"tag": "latest"}},
     "an unknown way to scale": {"autoscaling": {"kind": "magic"}},
     "a setting that the chart sets itself": {"settings": {"workers": 4}},
+    "batches of several pods": {"replicas": 2, "batches": {"existingClaim": "batches"}},
+    "batches of as many pods as it takes": {
+        "replicas": 1,
+        "batches": {"existingClaim": "batches"},
+        "autoscaling": {"kind": "hpa"},
+    },
     "no limits": {"resources": {"limits": None}},
 }
 

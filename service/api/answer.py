@@ -13,9 +13,12 @@ from starlette.responses import Response
 
 from service.api.aside import aside
 from service.codecs import npy, picture
-from service.errors import NotAcceptable
+from service.errors import AmostraError, NotAcceptable
 
 JSON, PNG = "application/json", "image/png"
+PROBLEM = "application/problem+json"
+INFERENCE = "/v2/"
+"""Paths of the Open Inference Protocol."""
 _BY_FORMAT = {"b64_json": JSON, "png": PNG, "npy": npy.MEDIA_TYPE}
 _INLINE_PIXELS = 4096
 _MAX_ACCEPT = 1024
@@ -35,6 +38,15 @@ def listing(about: dict[str, Any], items: Iterable[dict[str, Any]]) -> Response:
         parts += (between, orjson.dumps(item, option=option))
         between = b","
     return Response(b"".join([*parts, b"]}"]), media_type=JSON)
+
+
+def error(raised: AmostraError, path: str, request_id: str) -> Response:
+    """An error in its envelope: one of RFC 9457 and OpenAI's, and one of its own in the Open Inference Protocol."""
+    if f"{path}/".startswith(INFERENCE):
+        return json({"error": raised.detail}, raised.status, raised.headers())
+    response = json(raised.body(request_id), raised.status, raised.headers())
+    response.headers["content-type"] = PROBLEM
+    return response
 
 
 def choose(request: Request, offers: Sequence[str], response_format: str | None = None) -> str:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from service.api.state import State
 from service.api.terms import terms_of
+from service.entry import Entry
 from service.errors import DeadlineExceeded
 from service.model import LoadedModel
 
@@ -15,7 +16,11 @@ async def model(request: Request, state: State, name: str | None, task: str, kin
 
     Raises NotFound, NotReady, Invalid where it cannot do the task, DeadlineExceeded.
     """
-    entry = state.catalog.find(name or state.catalog.default(task, kind), task)
+    return await loaded(request, state, state.catalog.find(name or state.catalog.default(task, kind), task))
+
+
+async def loaded(request: Request, state: State, entry: Entry) -> LoadedModel:
+    """An entry's model, loaded again where it was unloaded. Raises NotFound, NotReady, DeadlineExceeded."""
     request.scope["amostra.model"] = entry.name
     if entry.model is not None:
         return entry.model

@@ -33,7 +33,7 @@ async def complete(request: Request) -> Response:
     state = state_of(request)
     ask = await body.read_json(request, CompletionBody, state.settings)
     model = await asked.model(request, state, ask.model, "complete")
-    requests = await aside(body.is_much(request), _requests, model, ask, state.settings)
+    requests = await aside(body.is_much(request), requests_of, model, ask, state.settings)
     head = {
         "id": f"cmpl-{request.scope['amostra.request_id']}",
         "object": "text_completion",
@@ -58,11 +58,11 @@ async def _whole(
     same = None if seed is None else [replace(r, seed=seed) for r in requests]
     done: list[completing.Completion] = await results(request, state, model, "complete", jobs, same)
     much = sum(len(c.tokens) for c in done) * (ask.logprobs or 1) > _INLINE_LOG_PROBS
-    choices = await aside(much, _choices, model, done, ask.logprobs is not None)
-    return answer.json({**head, "choices": choices, "usage": _usage(done, ask.n)})
+    choices = await aside(much, choices_of, model, done, ask.logprobs is not None)
+    return answer.json({**head, "choices": choices, "usage": usage_of(done, ask.n)})
 
 
-def _choices(model: LoadedModel, done: list[completing.Completion], with_logprobs: bool) -> list[dict[str, Any]]:
+def choices_of(model: LoadedModel, done: list[completing.Completion], with_logprobs: bool) -> list[dict[str, Any]]:
     return [
         {
             "index": i,
@@ -109,7 +109,7 @@ async def _stream(
                 }
                 yield event({**head, "choices": [choice]})
             if with_usage:
-                yield event({**head, "choices": [], "usage": _usage(pending.ended(), ask.n)})
+                yield event({**head, "choices": [], "usage": usage_of(pending.ended(), ask.n)})
         except AmostraError as error:
             request.scope["amostra.error"] = error
             yield event(error.body(request.scope["amostra.request_id"]))
@@ -118,7 +118,7 @@ async def _stream(
     return Events(pending, events())
 
 
-def _requests(model: LoadedModel, ask: CompletionBody, settings: Settings) -> list[completing.Request]:
+def requests_of(model: LoadedModel, ask: CompletionBody, settings: Settings) -> list[completing.Request]:
     prompts = [ask.prompt] if isinstance(ask.prompt, str) else ask.prompt
     if not 0 < len(prompts) * ask.n <= settings.max_prompts:
         raise TooLarge(
@@ -167,7 +167,7 @@ def _logprobs(model: LoadedModel, tokens: Any, offset: int, end: int | None) -> 
     return lists
 
 
-def _usage(done: list[completing.Completion], n: int) -> dict[str, int]:
+def usage_of(done: list[completing.Completion], n: int) -> dict[str, int]:
     """A prompt is counted once for all of its completions."""
     prompt = sum(c.prompt_tokens for c in done[::n])
     completion = sum(c.completion_tokens for c in done)

@@ -82,10 +82,13 @@ def _numbers(inputs: Any, model: LoadedModel) -> np.ndarray:
     """Nested lists of numbers as a batch of samples."""
     data = model.manifest.data
     try:
-        given = np.array(inputs)
-    except ValueError:  # rows of several lengths
+        # As objects first: of texts, NumPy makes an array in which each takes as much room as the longest.
+        given = inputs if isinstance(inputs, np.ndarray) else np.array(inputs, object)
+        if given.dtype == object:
+            given = given.astype(np.float64) if {type(x) for x in given.ravel()} <= {int, float} else np.array(None)
+    except (ValueError, OverflowError):  # rows of several lengths; an integer that no float holds
         given = np.array(None)
-    if given.dtype.kind not in "iuf":
+    if given.dtype.kind != "f":
         raise Invalid("inputs: expected lists of numbers of one length, found something else", field="inputs")
     with np.errstate(over="ignore"):
         array = given.astype(np.float32)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.api import answer
+from service.api.terms import TERMS
 from service.errors import AmostraError, BadRequest, ClientGone, InternalError, MethodNotAllowed, NotFound
 from service.metrics import Metrics
 from service.stopping import Stopping
@@ -23,7 +24,7 @@ log = logging.getLogger("amostra.http")
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}\Z")
 _PROCESS = secrets.token_hex(6)
 _numbers = itertools.count(secrets.randbits(32))
-_METHODS = {"GET", "HEAD", "POST"}
+_METHODS = {"DELETE", "GET", "HEAD", "POST"}
 _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -77,7 +78,9 @@ class RequestMiddleware:
             await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        self._metrics.began()
+        inside = TERMS in scope  # a line of a batch is counted as such, and nobody waits for it
+        if not inside:
+            self._metrics.began()
         error: AmostraError | None = None
         try:
             await self._app(scope, receive, send_with_id)
@@ -86,8 +89,7 @@ class RequestMiddleware:
             if isinstance(error, InternalError):
                 log.exception("request %s failed", request_id)
             if not status and not isinstance(error, ClientGone):
-                response = answer.json(error.body(request_id), error.status, error.headers())
-                response.headers["content-type"] = "application/problem+json"
+                response = answer.error(error, scope["path"], request_id)
                 await response(scope, receive, send_with_id)
         finally:
             self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole)
@@ -97,16 +99,18 @@ class RequestMiddleware:
         model = scope.get("amostra.model", "")
         code = status or (error.status if error else 499)
         method = scope["method"] if route != "other" and scope["method"] in _METHODS else ""
-        self._metrics.ended(route, method, code, model, seconds, scope["amostra.trace"])
+        inside = TERMS in scope
+        if not inside:
+            self._metrics.ended(route, method, code, model, seconds, scope["amostra.trace"])
         tracing = self._state.service.tracing
         if tracing is not None:
             named = error.code if error is not None else None
             tracing.end(scope["amostra.request_id"], route, scope["method"], code, model, named)
-        if "amostra.key" in scope:
+        if "amostra.key" in scope and not inside:
             self._metrics.key_requests.labels(scope["amostra.key"], str(code)).inc()
         if error is not None:
             self._metrics.errors.labels(route, error.code).inc()
-        if not whole:
+        if not whole and not inside:
             self._metrics.cancelled.labels(route).inc()
 
 

@@ -1,16 +1,23 @@
 """Routes of models: what is in the store, and what each can do."""
 
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import answer
+from service.api import answer, asked
 from service.api.state import state_of
+from service.catalog import Catalog
 from service.entry import Entry
-from service.errors import Invalid, NotFound
+from service.errors import Invalid, NotFound, NotReady
+from service.model import Card
+from service.tasks.score import default_of, statistics_of
 
 _STATES = ("ready", "all")
+_LEVELS = np.linspace(0, 1, 101)
+"""Of the quantiles that say how scores are spread."""
 
 
 async def list_models(request: Request) -> Response:
@@ -20,7 +27,7 @@ async def list_models(request: Request) -> Response:
     if wanted not in _STATES:
         raise Invalid(f"state: expected one of {', '.join(_STATES)}, found {wanted[:40]!r}", field="state")
     entries = catalog.current() if wanted == "ready" else catalog.entries()
-    return answer.json({"object": "list", "data": [_summary(entry) for entry in entries]})
+    return answer.json({"object": "list", "data": [_summary(entry, catalog) for entry in entries]})
 
 
 async def get_model(request: Request) -> Response:
@@ -35,7 +42,7 @@ async def get_model(request: Request) -> Response:
         )
     entry = next((e for e in reversed(entries) if e.card is not None), entries[-1])
     manifest = entry.card.manifest.model_dump(mode="json", exclude_none=True) if entry.card else None
-    return answer.json({**_summary(entry), "manifest": manifest})
+    return answer.json({**_summary(entry, catalog), "manifest": manifest})
 
 
 async def get_sheet(request: Request) -> Response:
@@ -57,7 +64,37 @@ async def get_drift(request: Request) -> Response:
     return answer.json(about | state.metrics.drift.report(card.id))
 
 
-def _summary(entry: Entry) -> dict[str, Any]:
+async def get_calibration(request: Request) -> Response:
+    """How the scores of normal items are spread, by each of a model's statistics: their quantiles."""
+    state = state_of(request)
+    model = await asked.model(request, state, request.path_params["id"], "score")
+    calibration = model.manifest.calibration
+    if calibration is None or model.calibration is None:
+        raise NotFound(f"calibration: model {model.id} came without scores of normal items", field="model")
+    quantiles = np.quantile(model.calibration, _LEVELS, axis=1).T  # (K, levels)
+    about = {"object": "calibration", "model": model.id, "version": model.version}
+    about |= calibration.model_dump(include={"size", "data"})
+    names = statistics_of(model)
+    return answer.json(
+        {
+            **about,
+            "statistic": default_of(model),
+            "levels": _LEVELS.tolist(),
+            "quantiles": dict(zip(names, quantiles.tolist(), strict=True)),
+        }
+    )
+
+
+def _default_for(card: Card, catalog: Catalog) -> list[str]:
+    """The tasks that it does where a request names no model."""
+    tasks = []
+    for task in card.tasks:
+        with suppress(NotFound, NotReady):  # another version of it can, and is not there
+            tasks += [task] if catalog.default(task) == card.id else []
+    return tasks
+
+
+def _summary(entry: Entry, catalog: Catalog) -> dict[str, Any]:
     card = entry.card
     manifest = card.manifest if card else None
     summary: dict[str, Any] = {
@@ -71,11 +108,15 @@ def _summary(entry: Entry) -> dict[str, Any]:
         "family": manifest.family if manifest else None,
         "description": manifest.description if manifest else None,
         "tasks": list(card.tasks) if card else [],
+        "default_for": _default_for(card, catalog) if card else [],
         "capabilities": sorted(manifest.capabilities) if manifest else [],
         "providers": {str(c): p for c, p in card.providers.items()} if card else {},
         "restores": manifest.restoration.degradation if manifest and manifest.restoration else None,
         "samplers": list(manifest.sampling.samplers) if manifest else [],
         "sigma_range": manifest.sigma_range if manifest else None,
         "latent_size": manifest.latent.size if manifest and manifest.latent else None,
+        "data": manifest.data.model_dump(mode="json", include={"kind", "dataset", "shape", "class_names"})
+        if manifest
+        else None,
     }
     return summary

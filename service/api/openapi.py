@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from service.api import terms
+from service.api import answer, terms
 from service.api.table import Route
 from service.errors import AmostraError, Unauthorized
 
@@ -31,6 +31,13 @@ _ERROR = {
     },
 }
 
+_INFERENCE_ERROR = {
+    "type": "object",
+    "description": "An error in the Open Inference Protocol.",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+}
+
 
 def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
     """The whole document (OpenAPI 3.1)."""
@@ -50,7 +57,9 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": {**definitions.get("$defs", {}), "Error": _ERROR}},
+        "components": {
+            "schemas": {**definitions.get("$defs", {}), "Error": _ERROR, "InferenceError": _INFERENCE_ERROR}
+        },
     }
 
 
@@ -68,7 +77,7 @@ def _operation(route: Route) -> dict[str, Any]:
         if error.status in route.errors or (error is Unauthorized and route.path.startswith(terms.PROTECTED)):
             answers[str(error.status)] = {
                 "description": error.title + ".",
-                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                "content": _error_content(route.path),
             }
     operation: dict[str, Any] = {
         "operationId": route.name,
@@ -84,19 +93,25 @@ def _operation(route: Route) -> dict[str, Any]:
         parameters += [{"name": n, "in": "header", "required": False, "schema": s} for n, s in terms.HEADERS.items()]
     if parameters:
         operation["parameters"] = parameters
+    content: dict[str, Any] = {}
     if route.body is not None:
-        content: dict[str, Any] = {
-            "application/json": {
-                "schema": {"$ref": f"#/components/schemas/{route.body.__name__}"},
-                "examples": {name: {"value": value} for name, value in route.examples.items()},
-            }
+        content[answer.JSON] = {
+            "schema": {"$ref": f"#/components/schemas/{route.body.__name__}"},
+            "examples": {name: {"value": value} for name, value in route.examples.items()},
         }
+    if route.body is not None or route.form is not None:
         for kind in route.raw_bodies:
             content[kind] = {"schema": {"type": "string", "format": "binary"}}
         if route.form is not None:
             content["multipart/form-data"] = {"schema": route.form}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
+
+
+def _error_content(path: str) -> dict[str, Any]:
+    if f"{path}/".startswith(answer.INFERENCE):
+        return {answer.JSON: {"schema": {"$ref": "#/components/schemas/InferenceError"}}}
+    return {answer.PROBLEM: {"schema": {"$ref": "#/components/schemas/Error"}}}
 
 
 def _subclasses(cls: type[AmostraError]) -> set[type[AmostraError]]:

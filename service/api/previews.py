@@ -23,6 +23,13 @@ from service.model import LoadedModel
 from service.tasks import generate as generating
 
 PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.completed"
+_USAGE = {
+    "input_tokens": 0,
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens": 0,
+    "total_tokens": 0,
+}
+"""Counted in tokens by OpenAI's own models; its client expects it."""
 
 
 def stream(
@@ -50,7 +57,7 @@ def stream(
                 for part in await asyncio.to_thread(_events, PARTIAL, images, about, each, partial_image_index=place):
                     yield part
             drawn = np.concatenate(pending.ended())
-            for part in await asyncio.to_thread(_events, COMPLETED, drawn, about, each):
+            for part in await asyncio.to_thread(_events, COMPLETED, drawn, about, each, usage=_USAGE):
                 yield part
             state.metrics.images.labels(model.id, "generate").inc(len(drawn))
         except AmostraError as error:

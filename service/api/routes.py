@@ -1,8 +1,22 @@
 """Every route of the service: its handler, and all that the documentation says of it."""
 
-from service.api import answer, completions, embeddings, examples, images, models, score, system
+from service.api import (
+    answer,
+    batches,
+    completions,
+    embeddings,
+    examples,
+    files,
+    images,
+    inference,
+    models,
+    score,
+    system,
+)
 from service.api.table import Route
+from service.batches.schemas import BatchBody
 from service.codecs import npy, table
+from service.inference_schemas import IndexBody, InferBody
 from service.schemas import (
     CompletionBody,
     DenoiseBody,
@@ -42,6 +56,10 @@ _SCORED = {
     "statistic": {"type": "string"},
     "explain": {"type": "boolean"},
 }
+_AFTER = {"type": "string", "maxLength": 64, "description": "The last id of the page before."}
+_PROTOCOL = "open inference protocol"
+_GRAPH = "/v2/models/{name}"
+_VERSION = "/v2/models/{name}/versions/{version}"
 
 ROUTES = (
     Route(
@@ -56,6 +74,14 @@ ROUTES = (
     Route("GET", "/v1/models/{id}", models.get_model, "models", answer_example=examples.MODEL, errors=(404,)),
     Route("GET", "/v1/models/{id}/sheet", models.get_sheet, "models", answers=(answer.PNG,), errors=(404, 503)),
     Route("GET", "/v1/models/{id}/drift", models.get_drift, "models", answer_example=examples.DRIFT, errors=(404, 503)),
+    Route(
+        "GET",
+        "/v1/models/{id}/calibration",
+        models.get_calibration,
+        "models",
+        answer_example=examples.CALIBRATION,
+        errors=(404, 422, 503, 504),
+    ),
     Route(
         "POST",
         "/v1/images/generations",
@@ -163,6 +189,107 @@ ROUTES = (
         examples={"verse": {"prompt": "ROMEO:", "max_tokens": 64, "seed": 1, "temperature": 0.8}},
         answers=(answer.JSON, "text/event-stream"),
         errors=_POSTED,
+    ),
+    Route("GET", "/v2", inference.server_metadata, _PROTOCOL, answer_example=examples.SERVER),
+    Route("GET", "/v2/health/live", inference.server_live, _PROTOCOL),
+    Route("GET", "/v2/health/ready", inference.server_ready, _PROTOCOL, errors=(503,)),
+    Route(
+        "POST",
+        "/v2/repository/index",
+        inference.repository_index,
+        _PROTOCOL,
+        body=IndexBody,
+        answer_example=examples.INDEX,
+        examples={"those that can be asked for": {"ready": True}},
+        errors=_POSTED,
+    ),
+    *(
+        route
+        for path, metadata, ready, infer in (
+            (_GRAPH, inference.model_metadata, inference.model_ready, inference.infer),
+            (_VERSION, inference.version_metadata, inference.version_ready, inference.version_infer),
+        )
+        for route in (
+            Route("GET", path, metadata, _PROTOCOL, answer_example=examples.GRAPH, errors=(404, 503)),
+            Route("GET", f"{path}/ready", ready, _PROTOCOL, errors=(404, 503)),
+            Route(
+                "POST",
+                f"{path}/infer",
+                infer,
+                _PROTOCOL,
+                body=InferBody,
+                answer_example=examples.INFERRED,
+                examples={"a row of a table": examples.INFER},
+                raw_bodies=(inference.OCTETS,),
+                answers=(answer.JSON, inference.OCTETS),
+                errors=_POSTED,
+            ),
+        )
+    ),
+    Route(
+        "POST",
+        "/v1/files",
+        files.upload_file,
+        "batches",
+        form={
+            "type": "object",
+            "properties": {
+                "purpose": {"enum": ["batch"]},
+                "file": {**_FILE, "description": "Lines of {custom_id, method, url, body}."},
+                "expires_after[anchor]": {"enum": ["created_at"]},
+                "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+            },
+            "required": ["purpose", "file"],
+        },
+        answer_example=examples.FILE,
+        errors=(400, 404, 413, 415, 422, 429, 503),
+    ),
+    Route(
+        "GET",
+        "/v1/files",
+        files.list_files,
+        "batches",
+        query={
+            "after": _AFTER,
+            "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+            "order": {"enum": ["asc", "desc"]},
+            "purpose": {"type": "string", "maxLength": 32},
+        },
+        answer_example=examples.FILES,
+        errors=(404, 422),
+    ),
+    Route("GET", "/v1/files/{id}", files.get_file, "batches", answer_example=examples.FILE, errors=(404,)),
+    Route("DELETE", "/v1/files/{id}", files.delete_file, "batches", answer_example=examples.DELETED, errors=(404, 409)),
+    Route("GET", "/v1/files/{id}/content", files.get_content, "batches", answers=(files.CONTENT,), errors=(404,)),
+    Route(
+        "POST",
+        "/v1/batches",
+        batches.create_batch,
+        "batches",
+        body=BatchBody,
+        examples={
+            "texts over night": {"input_file_id": "file-…", "endpoint": "/v1/completions", "completion_window": "24h"}
+        },
+        answer_example=examples.BATCH,
+        errors=(400, 404, 413, 415, 422, 429, 503),
+    ),
+    Route(
+        "GET",
+        "/v1/batches",
+        batches.list_batches,
+        "batches",
+        query={"after": _AFTER, "limit": {"type": "integer", "minimum": 1, "maximum": 100}},
+        answer_example=examples.BATCHES,
+        errors=(404, 422),
+    ),
+    Route("GET", "/v1/batches/{id}", batches.get_batch, "batches", answer_example=examples.BATCH, errors=(404,)),
+    Route(
+        "POST",
+        "/v1/batches/{id}/cancel",
+        batches.cancel_batch,
+        "batches",
+        answer_example=examples.BATCH,
+        errors=(404, 409, 503),
     ),
     Route("GET", "/livez", None, "operation", "The process answers.", answers=("text/plain",)),
     Route(

@@ -130,7 +130,10 @@ def _items(
     p = None if scores.p_values is None else scores.p_values[:, statistic]
     anomalous = None
     if p is not None:
-        anomalous = scoring.discoveries(p, fdr) if fdr is not None else p <= (alpha or ALPHA)
+        calibration = model.manifest.calibration
+        assert calibration is not None, "p-values come from it"
+        certain = scoring.conditional(p, calibration.size) if fdr is not None else p
+        anomalous = scoring.discoveries(certain, fdr) if fdr is not None else p <= (alpha or ALPHA)
     text, several = model.manifest.data.kind == "text", len(scores.statistics) > 1
     for i, value in enumerate(scores.normality[:, statistic].tolist()):
         item: dict[str, Any] = {
@@ -144,7 +147,8 @@ def _items(
         if text:
             # exp of the mean surprise; nothing a float can hold overflows at 700 nats a token.
             item["tokens"] = int(scores.dimensions[i])
-            item["perplexity"] = math.exp(min(700.0, -value)) if scores.normalised else None
+            nats = None if scores.log_prob is None else scores.log_prob[i] / scores.dimensions[i]
+            item["perplexity"] = None if nats is None or not scores.normalised else math.exp(min(700.0, -nats))
         if several:
             item["scores"] = dict(zip(scores.statistics, scores.normality[i].tolist(), strict=True))
             if scores.p_values is not None:

@@ -13,6 +13,7 @@ from service.result_cache import ResultCache
 from service.settings import Settings
 
 if TYPE_CHECKING:  # only where it is on is it imported
+    from service.batches.desk import Desk
     from service.tracing import Tracing
 
 
@@ -26,6 +27,7 @@ class State:
     metrics: Metrics
     keys: Keys | None = None
     tracing: "Tracing | None" = None
+    desk: "Desk | None" = None
     results: ResultCache = field(init=False)
 
     def __post_init__(self) -> None:

@@ -14,10 +14,12 @@ from service.engine.batch import BACKGROUND, INTERACTIVE
 from service.errors import Invalid
 from service.settings import Settings
 
-PROTECTED = "/v1/"
+PROTECTED = ("/v1/", "/v2/models/", "/v2/repository/")
 """Paths that ask for a key, where there are keys; health and metrics are the operator's, whose network guards them."""
 LEAST_SECONDS = 0.001
 TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
+TERMS = "amostra.terms"
+"""Where the scope of a request that comes from within has its terms: headers cannot say these."""
 HEADERS: dict[str, dict[str, Any]] = {
     TIMEOUT: {"type": "number", "minimum": LEAST_SECONDS, "description": "Seconds until the answer is of no use."},
     PRIORITY: {"enum": ["interactive", "background"], "description": "Whether others may go first."},
@@ -28,15 +30,19 @@ _PRIORITIES = {"interactive": INTERACTIVE, "background": BACKGROUND}
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`seconds` until the answer is of no use; `strict` where the client said so itself."""
+    """`seconds` until the answer is of no use; `strict` where the client said so itself. `owner` is the id of the key on
+    whose account a request from within comes."""
 
     seconds: float
     strict: bool
     priority: int
+    owner: str = ""
 
 
 def terms_of(request: Request, settings: Settings) -> Terms:
-    """What the headers say, or the defaults. Raises Invalid."""
+    """What the headers say, or the defaults; of a request from within, its own. Raises Invalid."""
+    if TERMS in request.scope:
+        return request.scope[TERMS]
     headers = request.headers
     wanted = headers.get(TIMEOUT)
     seconds = settings.request_timeout_seconds

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from service.api.state import State
 from service.api.terms import TIMEOUT, terms_of
+from service.engine.batch import INTERACTIVE
 from service.engine.job import Job
 from service.engine.ticket import Model, Ticket
 from service.errors import ClientGone, DeadlineExceeded
@@ -24,7 +25,7 @@ class Pending:
 
     def __init__(self, state: State, request: Request, model: Model, jobs: Sequence[tuple[Job, float]]) -> None:
         terms = terms_of(request, state.settings)
-        state.engine.admit(model)
+        state.engine.admit(model, terms.priority)
         expected = state.engine.expected_seconds(model, sum(work for _, work in jobs)) if terms.strict else 0.0
         if expected > terms.seconds:
             raise DeadlineExceeded(
@@ -42,7 +43,7 @@ class Pending:
         self._count = len(jobs)
         self._ended = itertools.count(1)
         # With others on their way the event loop has enough to do, and a batch of theirs is better.
-        here = len(jobs) == 1 and state.metrics.under_way == 1
+        here = len(jobs) == 1 and state.metrics.under_way == 1 and terms.priority == INTERACTIVE
         trace = request.scope["amostra.trace"]
         try:
             for job, work in jobs:

@@ -4,6 +4,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping
 
+from service.engine.batch import INTERACTIVE
 from service.engine.pace import Pace
 from service.engine.share import EVEN, Share
 from service.engine.ticket import Model, Ticket
@@ -14,7 +15,8 @@ class Admission:
     """Counts the jobs of each model and the time that they take. Not thread-safe, but for `admit` and `wait_seconds`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way; a
-    model's share may say something else, by its id. `forget` is told of models that are in memory no more.
+    model's share may say something else, by its id. Background jobs may be half as many, and nobody else waits for them.
+    `forget` is told of models that are in memory no more.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Admission:
         self._known: set[Hashable] = set()
         self._gone: deque[Hashable] = deque()
 
-    def admit(self, model: Model, live: int) -> None:
+    def admit(self, model: Model, live: int, priority: int = INTERACTIVE) -> None:
         """Raise Overloaded where a model's queue is full, with the time to come back. `live` jobs are under way."""
         share = self.share(model)
-        wait, jobs = self.wait_seconds(model), self._pace[model.key].jobs
+        wait, jobs = self.wait_seconds(model, priority), self._pace[model.key].jobs
         seconds = share.queue_seconds or self._queue_seconds
-        full = live >= self._queue_requests or jobs >= (share.queue_requests or self._queue_requests)
+        part = 1 if priority == INTERACTIVE else 2
+        most, most_of_model = self._queue_requests, share.queue_requests or self._queue_requests
+        full = live >= max(1, most // part) or jobs >= max(1, most_of_model // part)
         if wait > seconds or full:
             raise Overloaded(
                 f"{wait:.1f} s of work stand before this request to model {model.id} and {live} jobs are "
@@ -47,9 +51,9 @@ class Admission:
                 retry_after=max(1.0, wait - seconds / 2),
             )
 
-    def wait_seconds(self, model: Model) -> float:
+    def wait_seconds(self, model: Model, priority: int = INTERACTIVE) -> float:
         """How long the work before a new request will take, by the measured rate."""
-        return self._pace[model.key].wait_seconds(self._workers)
+        return self._pace[model.key].wait_seconds(self._workers, priority)
 
     def share(self, model: Model) -> Share:
         """What the model may take."""
@@ -63,16 +67,16 @@ class Admission:
         """Count a job that is taken in."""
         if ticket.model.key not in self._known:
             self._meet(ticket.model)
-        self._pace[ticket.model.key].job_came(ticket.work)
+        self._pace[ticket.model.key].job_came(ticket.work, ticket.priority)
 
     def had(self, ticket: Ticket, seconds: float) -> None:
         """Count time that a job under way was given."""
         ticket.seconds += seconds
-        self._pace[ticket.model.key].job_had(seconds)
+        self._pace[ticket.model.key].job_had(seconds, ticket.priority)
 
     def ended(self, ticket: Ticket, *, served: bool) -> None:
         """Count a job that is over."""
-        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, served=served)
+        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, ticket.priority, served=served)
 
     def _meet(self, model: Model) -> None:
         """Take note of a new model, and let go of what is kept about those that are in memory no more."""

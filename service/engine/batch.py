@@ -11,8 +11,8 @@ INTERACTIVE, BACKGROUND = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What can be batched together, and how much of it at once: `max_rows` in all, and `each` of one call. `slots` > 0
-    makes it a lane of sequences.
+    """What can be batched together, and how much of it at once: `max_rows` in all, `each` of one call, and `patient` of
+    background work. `slots` > 0 makes it a lane of sequences.
 
     Two lanes are the same where queue and key are; the limits of the latest work count.
     """
@@ -22,6 +22,7 @@ class Lane:
     max_rows: int = field(compare=False)
     slots: int = field(default=0, compare=False)
     each: int = field(default=2**31, compare=False)
+    patient: int = field(default=2**31, compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,8 +62,9 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
-    of all `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
-    runs or waits, `long` that all of it belongs to long jobs."""
+    of these `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
+    runs or waits, but what is patient; `long` that all of it belongs to long jobs, and `patient` that nobody waits for it.
+    """
 
     lane: Lane
     pieces: tuple[Piece, ...] = ()
@@ -71,6 +73,7 @@ class Batch:
     left: tuple[Any, ...] = ()
     alone: bool = False
     long: bool = False
+    patient: bool = False
 
     @property
     def rows(self) -> int:

@@ -38,6 +38,20 @@ class RowCall:
 
 
 @dataclass(frozen=True, slots=True)
+class LoneCall:
+    """Run a graph of sequences once on exactly these inputs, which bring keys and values of their own. Such calls cannot be
+    cut into rows: each is a batch."""
+
+    capability: Capability
+    inputs: Arrays
+
+    @property
+    def size(self) -> int:
+        """What a batch counts it as."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How a token is chosen. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave all. `logprobs` asks for
     the log-probability of each token, and for those of so many of the likeliest beside it; None for none."""
@@ -88,5 +102,5 @@ class SequenceCall:
         return len(self.prompt) + len(self.uniform)
 
 
-Call = RowCall | SequenceCall
+Call = RowCall | LoneCall | SequenceCall
 Job = Generator[Call, Any, Any]

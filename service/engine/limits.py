@@ -11,7 +11,10 @@ class Limits:
     in it, so that a thousand rows leave room for others. Sequences that nobody else waits for take steps for up to
     `step_seconds` at a time. A job that is shorter than `here_seconds` and has the engine to itself may be run by whoever
     submits it: handing it over would take as long. A job that had more than `long_seconds` is long, and for `spare_seconds`
-    after a short one long ones leave a worker free.
+    after a short one long ones leave a worker free. An engine that stops waits `stop_seconds` for the batches in flight.
+
+    Background work has the workers while no interactive job is under way, but for one of them until `spare_seconds` after
+    the last; its batches take `patient_seconds` at most. Under steady load it has one of them every `patience_seconds`.
     """
 
     rows: int = 64
@@ -22,3 +25,6 @@ class Limits:
     here_seconds: float = 0.001
     long_seconds: float = 0.05
     spare_seconds: float = 0.1
+    stop_seconds: float = 5.0
+    patient_seconds: float = 0.01
+    patience_seconds: float = 2.0

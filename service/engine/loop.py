@@ -3,41 +3,47 @@
 The life of a request: a task makes a job; `submit` takes it in; a worker starts the generator and gives its call to the
 scheduler; batches run; the generator is sent its rows and asks for more, or returns; the ticket's owner is told.
 
-A job that was taken in ends exactly once: with a result, an error, or as cancelled. A batch that fails is run again
-piece by piece, so that one bad input fails alone.
+A batch that fails is run again piece by piece, so that one bad input fails alone. One that hangs is ended, and its model
+runs no more; where it cannot be ended, another thread takes the place of the one that is lost with it.
 """
 
 import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from service.engine.admission import Admission
 from service.engine.batch import INTERACTIVE, Batch, Work
-from service.engine.job import Call, Job
-from service.engine.lanes import lane_of
+from service.engine.job import Arrays, Job
+from service.engine.jobs import Jobs
 from service.engine.limits import Limits
 from service.engine.rows import RowRunner
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import Progress, SequenceRunner
 from service.engine.share import Share
 from service.engine.ticket import Model, Observer, Ticket
-from service.errors import AmostraError, InternalError, ModelFailed, NotReady
+from service.engine.watchdog import Run, Watchdog
+from service.errors import ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
 LIMITS = Limits()
+
+
+Outcome = tuple[Sequence[Arrays | Exception], int] | Progress | Exception
+"""What a batch of rows gave, and how many rows were padding; what one of sequences did; or why it was not run to its end,
+of which its runner knows nothing."""
 
 
 class Engine:
     """Runs the jobs of all models on `workers` threads, within `limits`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way, and
-    `shares` may say something else for a model, by its id.
+    `shares` may say something else for a model, by its id. A batch that takes longer than `hang_seconds`, and far longer
+    than is known of its like, hangs: `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief.
     """
 
     def __init__(
@@ -47,41 +53,53 @@ class Engine:
         *,
         queue_seconds: float = 30.0,
         queue_requests: int = 1024,
+        hang_seconds: float = 60.0,
         shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
+        on_hang: Callable[[Model, str], None] = lambda model, why: None,
     ) -> None:
         self._workers = workers
         self._limits = limits
         self._observer = observer
+        self._on_hang = on_hang
         self._scheduler = Scheduler()
-        self._changed = threading.Condition()
-        self._arrivals: deque[Ticket] = deque()
-        self._live: set[Ticket] = set()
         self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
-        self._threads: list[threading.Thread] = []
-        self._spare_until = 0.0
-        self._stopping = False
+        self._jobs = Jobs(limits, self._scheduler, self._admission, observer)
+        self._changed = self._jobs.changed
+        self._watchdog = Watchdog(hang_seconds, self._hangs, self._lose)
+        self._threads: set[threading.Thread] = set()
+        self._lost: list[threading.Thread] = []
+        self._patient_next = 0.0
 
     def start(self) -> None:
         """Start the workers."""
-        for number in range(self._workers):
-            thread = threading.Thread(target=self._work, name=f"amostra-worker-{number}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        for _ in range(self._workers):
+            self._add_worker()
+        self._watchdog.start()
+
+    def _add_worker(self) -> None:
+        thread = threading.Thread(target=self._work, name="amostra-worker", daemon=True)
+        thread.start()
+        self._threads.add(thread)
 
     def stop(self) -> None:
-        """Stop the workers after the batches in flight; what still waits ends with an error."""
+        """Stop the workers after the batches in flight, but for those that take long; what still waits ends with an
+        error."""
         with self._changed:
-            self._stopping = True
+            self._jobs.closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
-        for ticket in list(self._live):
-            self._end(ticket, error=NotReady("the service is stopping: send the request again"))
+        self._watchdog.stop()
+        until = time.monotonic() + self._limits.stop_seconds
+        for thread in list(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
+        for ticket in list(self._jobs.live):
+            self._jobs.end(ticket, error=NotReady("the service is stopping: send the request again"))
+        for run in self._watchdog.under_way():
+            run.model.stop()
 
-    def admit(self, model: Model) -> None:
+    def admit(self, model: Model, priority: int = INTERACTIVE) -> None:
         """Raise Overloaded where a model's queue is full, with the time to come back."""
-        self._admission.admit(model, len(self._live))
+        self._admission.admit(model, len(self._jobs.live), priority)
 
     def submit(
         self,
@@ -98,45 +116,25 @@ class Engine:
         share what one job alone would get where sequences wait for a slot; `trace` names the request to an observer.
         `here` allows to run it on this very thread, before this returns, where it is short and alone."""
         ticket = Ticket(model, job, work, priority, on_done, group, trace)
-        with self._changed:
-            if self._stopping:
-                raise NotReady("the service is stopping: send the request to another replica")
-            pace = self._admission.pace(model)
-            here = here and not self._live and pace.seconds_for(work) <= self._limits.here_seconds
-            self._live.add(ticket)
-            self._admission.came(ticket)
-            self._arrivals.append(ticket)
-            if not here:
-                self._changed.notify()
-        if here:
+        if self._jobs.take_in(ticket, here=here):
             self._help(ticket)
         return ticket
 
     def _help(self, ticket: Ticket) -> None:
         """Do what a worker would do, until this job has ended or turns out to be longer than was thought."""
         until = time.monotonic() + self._limits.here_seconds
-        while ticket in self._live and time.monotonic() < until:
+        while ticket in self._jobs.live and time.monotonic() < until:
             with self._changed:
-                found = self._take()
-            if found is None:
+                found = self._take(0)
+            if found is None or not self._do(found):
                 break
-            self._do(found)
         with self._changed:
             if self._more():
                 self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
         """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
-        with self._changed:
-            if ticket not in self._live or ticket.cancelled:
-                return
-            ticket.cancelled = True
-            self._scheduler.discard(ticket, ticket.lane)
-            close = not ticket.holders
-            if close:
-                self._release(ticket, served=False)
-        if close:
-            ticket.job.close()
+        self._jobs.cancel(ticket)
 
     def wait_seconds(self, model: Model) -> float:
         """How long the work before a new request will take, by the measured rate."""
@@ -156,80 +154,120 @@ class Engine:
     @property
     def live(self) -> int:
         """Jobs taken in and not ended."""
-        return len(self._live)
+        return len(self._jobs.live)
+
+    @property
+    def lost(self) -> int:
+        """Threads that hang in a graph, and keep a core busy each."""
+        return sum(thread.is_alive() for thread in self._lost)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while (found := self._take()) is None:
-                    if self._stopping:
+                while (found := self._take(self._most_patient())) is None:
+                    if self._jobs.closed:
                         return
                     # What is held back for a moment is looked at again.
-                    held_back = self._most_long() is not None and self._scheduler.runnable()
+                    held_back = self._scheduler.runnable()
                     self._changed.wait(self._limits.spare_seconds if held_back else None)
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
-            self._do(found)
+            if not self._do(found):
+                return
 
     def _more(self) -> bool:
         """Whether _take would find something; asked with the lock held."""
-        return bool(self._arrivals) or self._scheduler.runnable(self._most_long())
+        return self._jobs.arrived() or self._scheduler.runnable(self._most_long(), self._most_patient())
 
     def _most_long(self) -> int | None:
         """How many workers long jobs may have now; None for all."""
-        return self._workers - 1 if self._workers > 1 and time.monotonic() < self._spare_until else None
+        return self._workers - 1 if self._workers > 1 and time.monotonic() < self._jobs.spare_until else None
 
-    def _do(self, found: Ticket | Batch) -> None:
-        if isinstance(found, Ticket):
-            self._advance(found, next, found.job)
-        else:
-            self._serve(found)
+    def _most_patient(self) -> int | None:
+        """How many workers background jobs may have now; None for all."""
+        now = time.monotonic()
+        if now >= self._patient_next:
+            return 1 if self._jobs.interactive else None
+        if self._jobs.interactive:
+            return 0
+        return self._workers - 1 if now < self._jobs.patient_until else None
 
-    def _take(self) -> Ticket | Batch | None:
+    def _take(self, most_patient: int | None) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""
-        if self._stopping:
+        if self._jobs.closed:
             return None
-        while self._arrivals:
-            ticket = self._arrivals.popleft()
-            if not ticket.cancelled:
-                ticket.holders += 1
-                return ticket
-        batch = self._scheduler.next_batch(self._most_long())
+        arrival = self._jobs.next_arrival()
+        if arrival is not None:
+            return arrival
+        batch = self._scheduler.next_batch(self._most_long(), most_patient)
         if batch is not None:
-            for piece in batch.pieces:
-                piece.work.owner.holders += 1
-                self._begins(piece.work.owner)
-            if batch.prompt is not None:
-                self._begins(batch.prompt.owner)
+            self._jobs.hold(batch)
+            if batch.patient:
+                self._patient_next = time.monotonic() + self._limits.patience_seconds
         return batch
 
-    def _begins(self, ticket: Ticket) -> None:
-        """Some of what this job waits for is in a batch: the first time it has waited for."""
-        if ticket.since is not None and self._observer:
-            self._observer.waited(ticket.model, time.monotonic() - ticket.since, ticket.trace)
-        ticket.since = None
-
-    def _serve(self, batch: Batch) -> None:
-        work = batch.works[0]
-        runner = work.owner.model.runners[work.call.capability]
-        if isinstance(runner, SequenceRunner):
-            self._serve_sequences(batch, runner)
-        else:
-            self._serve_rows(batch, runner)
-
-    def _serve_sequences(self, batch: Batch, runner: SequenceRunner) -> None:
-        model = batch.works[0].owner.model
+    def _do(self, found: Ticket | Batch) -> bool:
+        """Start a job, or run a batch and go on with its jobs. False where a batch took so long that this thread was
+        replaced meanwhile."""
+        if isinstance(found, Ticket):
+            self._jobs.start(found)
+            return True
+        model = found.works[0].owner.model
+        if model.key in self._jobs.hung:
+            self._settle(found, ModelFailed("it hangs"), 0.0)
+            return True
+        runner = model.runners[found.works[0].call.capability]
+        with self._changed:
+            expected = self._admission.pace(model).seconds_of(found.lane, found.rows)
+        run = self._watchdog.begin(found, model, expected)
         start = time.monotonic()
-        forget = self._scheduler.ended
+        outcome = (
+            runner.run_each(found) if found.pieces or isinstance(runner, RowRunner) else self._run_steps(found, runner)
+        )
+        if not self._watchdog.end(run):
+            return False
+        self._settle(found, outcome, time.monotonic() - start)
+        return True
+
+    def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
         with self._changed:
             stepping = 0.0 if self._more() else self._limits.step_seconds
         try:
-            progress = runner.run(batch, stepping)
+            return runner.run(batch, stepping)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
-            log.exception("the runner of %s failed", model.id)
-            progress = Progress(ended=[(work, error) for work in batch.works])
-            forget = self._scheduler.give_up
-        seconds = time.monotonic() - start
+            log.exception("the runner of %s failed", batch.works[0].owner.model.id)
+            return error
+
+    def _hangs(self, run: Run) -> None:
+        """A batch has run for far too long: end it, and everything else that its model runs or will run."""
+        why = f"hung: a batch of {run.batch.rows} rows ran for more than {run.most:g} s"
+        log.error("model %s %s", run.model.id, why)
+        self._jobs.hung[run.model.key] = why
+        run.model.stop()
+        self._on_hang(run.model, why)
+
+    def _lose(self, run: Run) -> None:
+        """A batch did not end where it was told to: end its jobs, and put another thread in the place of its own."""
+        log.error("model %s does not end: a thread and a core are lost until the process ends", run.model.id)
+        self._lost.append(run.thread)
+        self._settle(run.batch, ModelFailed("it hangs"), run.seconds)
+        if run.thread in self._threads:
+            self._threads.remove(run.thread)
+            self._add_worker()
+
+    def _settle(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        """Go on with the jobs of a batch that has run."""
+        model = batch.works[0].owner.model
+        if isinstance(outcome, Progress):
+            self._settle_steps(model, batch, outcome, seconds)
+        elif isinstance(outcome, Exception):
+            self._settle_nothing(batch, outcome, seconds)
+        else:
+            self._settle_rows(model, batch, *outcome, seconds)
+        with self._changed:
+            self._scheduler.finish(batch, seconds)
+
+    def _settle_steps(self, model: Model, batch: Batch, progress: Progress, seconds: float) -> None:
         if self._observer:
             self._observer.sequences(model, batch, progress, seconds)
             if progress.prompt_done and batch.prompt is not None:
@@ -237,124 +275,46 @@ class Engine:
                 self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
         with self._changed:
             for work in batch.works:
-                self._charge(work, seconds / len(batch.works))
+                self._jobs.charge(work, seconds / len(batch.works))
             if progress.prompt_done and batch.prompt is not None:
                 self._scheduler.prompt_done(batch.prompt)
-            over = []
-            for work, answer in progress.ended:
-                forget(work)
-                if not work.owner.cancelled:
-                    work.owner.holders += 1
-                    over.append((work.owner, answer))
+            for work, _ in progress.ended:
+                self._scheduler.ended(work)
+            over = [(work.owner, answer) for work, answer in progress.ended if self._jobs.hold_again(work.owner)]
         for ticket, answer in over:
-            self._resume(ticket, answer)
-        with self._changed:
-            self._scheduler.finish(batch, seconds)
+            self._jobs.resume(ticket, answer)
 
-    def _charge(self, work: Work, seconds: float) -> None:
-        """A job under way has had this much time."""
-        if work.owner in self._live:
-            self._admission.had(work.owner, seconds)
-            work.long = work.owner.seconds > self._limits.long_seconds
-
-    def _serve_rows(self, batch: Batch, runner: RowRunner) -> None:
-        model = batch.works[0].owner.model
-        start = time.monotonic()
-        answers, padding = runner.run_each(batch)
-        seconds = time.monotonic() - start
+    def _settle_rows(
+        self, model: Model, batch: Batch, answers: Sequence[Arrays | Exception], padding: int, seconds: float
+    ) -> None:
         if self._observer:
             self._observer.batch(model, batch, seconds, padding)
         with self._changed:
             self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds)
+        self._collect(batch, answers, seconds)
+
+    def _settle_nothing(self, batch: Batch, error: Exception, seconds: float) -> None:
+        self._collect(batch, [error] * len(batch.pieces), seconds)
+        sequences = batch.works if not batch.pieces else []
+        with self._changed:
+            for work in sequences:
+                self._scheduler.give_up(work)
+            over = [work.owner for work in sequences if self._jobs.hold_again(work.owner)]
+        for ticket in over:
+            self._jobs.resume(ticket, error)
+
+    def _collect(self, batch: Batch, answers: Sequence[Arrays | Exception], seconds: float) -> None:
+        """Hand the answers of a batch's pieces to their jobs, and go on with those that have all of theirs."""
+        with self._changed:
             for piece in batch.pieces:
-                self._charge(piece.work, seconds * (piece.stop - piece.start) / batch.rows)
+                self._jobs.charge(piece.work, seconds * (piece.stop - piece.start) / batch.rows)
             over = [
                 work
                 for piece, answer in zip(batch.pieces, answers, strict=True)
-                if (work := self._collect(piece.work, piece.start, piece.stop, answer))
+                if (work := self._jobs.collect(piece.work, piece.start, piece.stop, answer))
             ]
         for work in over:
-            self._resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
-        with self._changed:
-            self._scheduler.finish(batch, seconds)
-
-    def _collect(self, work: Work, start: int, stop: int, answer: Any) -> Work | None:
-        """Keep a piece's answer. Returns the work where nothing of it is left, and this thread is to go on with it."""
-        ticket = work.owner
-        work.done += stop - start
-        if isinstance(answer, Exception):
-            work.failed = work.failed or answer
-            self._scheduler.discard(ticket, work.lane)
-        elif answer is not None:
-            work.parts.append((start, answer))
-        if work.done == work.call.size or (work.failed is not None and work.done == work.taken):
-            return work
-        if ticket.cancelled and ticket.holders == 1:
-            return work
-        ticket.holders -= 1
-        return None
-
-    def _resume(self, ticket: Ticket, answer: Any) -> None:
-        """Give a job the answer to its call, or what went wrong with it."""
-        if isinstance(answer, Exception):
-            self._advance(ticket, ticket.job.throw, _typed(answer, ticket.model))
-        else:
-            self._advance(ticket, ticket.job.send, answer)
-
-    def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
-        """Resume a job and take its next call; this thread is the only one that holds it."""
-        call = lane = None
-        if not ticket.cancelled:
-            try:
-                call = step(value)
-                with self._changed:
-                    lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
-            except StopIteration as stop:
-                self._end(ticket, result=stop.value)
-                return
-            except Exception as error:
-                if not isinstance(error, AmostraError):
-                    log.exception("a job of model %s failed", ticket.model.id)
-                    error = InternalError("the service failed on this request; its log has the reason")
-                self._end(ticket, error=error)
-                ticket.job.close()
-                return
-        with self._changed:
-            if not ticket.cancelled and call is not None and lane is not None:
-                ticket.lane = lane
-                ticket.since = time.monotonic()
-                ticket.holders -= 1
-                long = ticket.seconds > self._limits.long_seconds
-                work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
-                self._scheduler.add(work, self._admission.share(ticket.model).weight)
-                return
-            self._scheduler.discard(ticket, ticket.lane)
-            self._release(ticket, served=False)
-        ticket.job.close()
-
-    def _end(self, ticket: Ticket, result: Any = None, error: Exception | None = None) -> None:
-        with self._changed:
-            if ticket not in self._live:
-                return
-            self._scheduler.discard(ticket, ticket.lane)
-            self._release(ticket, served=error is None)
-            if self._live and ticket.seconds <= self._limits.long_seconds:
-                self._spare_until = time.monotonic() + self._limits.spare_seconds
-            cancelled = ticket.cancelled
-        if not cancelled:
-            ticket.result, ticket.error = result, error
-            ticket.on_done(ticket)
-
-    def _release(self, ticket: Ticket, *, served: bool) -> None:
-        self._live.discard(ticket)
-        self._admission.ended(ticket, served=served)
-
-
-def _typed(error: Exception, model: Model) -> AmostraError:
-    if isinstance(error, AmostraError):
-        return error
-    log.error("model %s failed on a request's rows: %s", model.id, error)
-    return ModelFailed(f"model {model.id} failed on this request's rows; no other request is affected")
+            self._jobs.resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
 
 
 def _joined(work: Work) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 
-from service.engine.batch import Lane
+from service.engine.batch import INTERACTIVE, Lane
 
 _KEEP = 0.9
 _WORSE = 1.15
@@ -15,8 +15,8 @@ class Pace:
 
     def __init__(self) -> None:
         self.jobs = 0
-        self._backlog = 0.0  # work of the jobs under way
-        self._spent = 0.0  # seconds that these have had
+        self._backlog = [0.0, 0.0]  # work of the jobs under way, interactive and of the background
+        self._spent = [0.0, 0.0]  # seconds that these have had
         self._work = 0.0  # of the jobs that were served, and the seconds that they took
         self._seconds = 0.0
         self._lanes: dict[Lane, _Rates] = {}
@@ -30,31 +30,40 @@ class Pace:
                 self._lanes.pop(next(iter(self._lanes)))
         rates.ran(rows, seconds)
 
-    def job_came(self, work: float) -> None:
+    def job_came(self, work: float, priority: int = INTERACTIVE) -> None:
         """Count a job that is taken in."""
-        self._backlog += work
+        self._backlog[priority] += work
         self.jobs += 1
 
-    def job_had(self, seconds: float) -> None:
+    def job_had(self, seconds: float, priority: int = INTERACTIVE) -> None:
         """Count time that a job under way was given."""
-        self._spent += seconds
+        self._spent[priority] += seconds
 
-    def job_ended(self, work: float, seconds: float, *, served: bool) -> None:
+    def job_ended(self, work: float, seconds: float, priority: int = INTERACTIVE, *, served: bool) -> None:
         """Count a job that is over, and the time that it had in all; only a served one says something about the rate."""
         self.jobs -= 1
-        self._backlog = max(0.0, self._backlog - work) if self.jobs else 0.0
-        self._spent = max(0.0, self._spent - seconds) if self.jobs else 0.0
+        for sums, part in ((self._backlog, work), (self._spent, seconds)):
+            sums[priority] = max(0.0, sums[priority] - part) if self.jobs else 0.0
         if served:
             self._work = self._work * _FORGET_WORK + work
             self._seconds = self._seconds * _FORGET_WORK + seconds
 
-    def wait_seconds(self, workers: int) -> float:
-        """How long what is left of the accepted work will take."""
-        return max(0.0, self._backlog * self._seconds / self._work - self._spent) / workers if self._work else 0.0
+    def wait_seconds(self, workers: int, priority: int = INTERACTIVE) -> float:
+        """How long what is left of the accepted work will take that goes before a new job."""
+        if not self._work:
+            return 0.0
+        levels = slice(0, priority + 1)
+        expected = sum(self._backlog[levels]) * self._seconds / self._work
+        return max(0.0, expected - sum(self._spent[levels])) / workers
 
     def seconds_for(self, work: float) -> float:
         """How long a job of so much work will take; infinity where nothing was measured."""
         return work * self._seconds / self._work if self._work else math.inf
+
+    def seconds_of(self, lane: Lane, rows: int) -> float:
+        """How long a batch of so many rows takes; 0 where nothing was measured."""
+        rates = self._lanes.get(lane)
+        return rows * rates.least if rates is not None else 0.0
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller
@@ -81,8 +90,12 @@ class _Rates:
         if self._batches % _REMEMBERED == 0:  # what was slow may have been so for another reason: it is tried again
             self._by_size = {size: min(self._by_size.values())}
 
+    @property
+    def least(self) -> float:
+        return min(self._by_size.values())
+
     def rows_within(self, seconds: float, most: int) -> int:
-        least = min(self._by_size.values())
+        least = self.least
         best = next(size for size, found in self._by_size.items() if found == least)
         worse = [size for size, found in self._by_size.items() if size > best and found > _WORSE * least]
         most = min([most, *(max(best, size // 2) for size in worse)])

@@ -3,7 +3,8 @@
 Work waits in lanes; the rows of one lane can share a batch. The lanes of a model make a queue, and queues take turns by
 the time that they have used, divided by their weight: the one that has had least goes first. Within a lane requests
 share a batch evenly, so that a thousand-row request does not hold up a one-row request behind it. Interactive work goes
-before background work, and a caller may keep long jobs to some of its workers, so that short ones find one free.
+before background work, and a caller may keep long jobs, or those of the background, to some of its workers, so that others
+find one free.
 
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
@@ -13,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from service.engine.batch import Batch, Lane, Piece, Work
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Piece, Work
 from service.engine.sequence_lane import SequenceLane
 
 
@@ -45,7 +46,7 @@ class _RowLane:
         level = self.urgency(long=long)
         everyone = self.waiting[level] if level is not None else deque()
         works = everyone if long else [work for work in everyone if not work.long]
-        room = self.lane.max_rows
+        room = self.lane.max_rows if level == INTERACTIVE else min(self.lane.max_rows, self.lane.patient)
         share, takes = max(1, room // max(1, len(works))), []
         for work in works:
             takes.append(min(work.left, share, room, self.lane.each))
@@ -85,6 +86,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._queues: dict[Hashable, _Queue] = {}
         self._long = 0  # batches in flight of long jobs alone
+        self._patient = 0  # and of background jobs
 
     def add(self, work: Work, weight: float = 1.0) -> None:
         """Take a call in. A queue that was idle starts level with the least served of the others; `weight` is a new
@@ -99,25 +101,34 @@ class Scheduler:
             lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
         lane.add(work)
 
-    def runnable(self, most_long: int | None = None) -> bool:
+    def runnable(self, most_long: int | None = None, most_patient: int | None = None) -> bool:
         """Whether next_batch would find one."""
         long = most_long is None or self._long < most_long
+        least = self._least(most_patient)
         lanes = (lane for queue in self._queues.values() for lane in queue.lanes.values())
-        return any(lane.urgency(long=long) is not None for lane in lanes)
+        return any((level := lane.urgency(long=long)) is not None and level <= least for lane in lanes)
 
-    def next_batch(self, most_long: int | None = None) -> Batch | None:
-        """The next batch to run, or None where nothing can. Of long jobs alone `most_long` batches may be in flight."""
+    def _least(self, most_patient: int | None) -> int:
+        """The least urgent work that may run now."""
+        return BACKGROUND if most_patient is None or self._patient < most_patient else INTERACTIVE
+
+    def next_batch(self, most_long: int | None = None, most_patient: int | None = None) -> Batch | None:
+        """The next batch to run, or None where nothing can. Of long jobs alone `most_long` batches may be in flight, and of
+        background jobs `most_patient`."""
         long = most_long is None or self._long < most_long
+        least = self._least(most_patient)
         best: tuple[int, float, _Queue, Lane] | None = None
         for queue in self._queues.values():
             for key, lane in queue.lanes.items():
                 urgency = lane.urgency(long=long)
-                if urgency is not None and (best is None or (urgency, queue.used) < best[:2]):
+                if urgency is None or urgency > least:
+                    continue
+                if best is None or (urgency, queue.used) < best[:2]:
                     best = (urgency, queue.used, queue, key)
         if best is None:
             return None
         quiet = not any(queue.in_flight for queue in self._queues.values())
-        queue, key = best[2], best[3]
+        urgency, _, queue, key = best
         lane = queue.lanes.pop(key)
         batch = lane.take(long=long)
         queue.in_flight += 1
@@ -125,13 +136,17 @@ class Scheduler:
         if isinstance(lane, SequenceLane) or lane.urgency() is not None:
             # Back at the end: the lanes of a queue take turns. An empty lane of rows is forgotten.
             queue.lanes[key] = lane
-        return replace(batch, alone=True) if quiet and most_long is None and not self.runnable() else batch
+        if urgency == BACKGROUND:
+            self._patient += 1
+            return replace(batch, patient=True)
+        return replace(batch, alone=True) if quiet and most_long is None and not self.runnable(None, 0) else batch
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""
         queue = self._queues[batch.lane.queue]
         queue.in_flight -= 1
         self._long -= batch.long
+        self._patient -= batch.patient
         queue.used += seconds / queue.weight
         lane = queue.lanes.get(batch.lane)
         if lane is not None:

@@ -2,12 +2,15 @@
 
 A prompt is computed in parts, and between two parts the other sequences take a step. A slot goes to the group that has
 fewest of them, so that a request for many sequences does not hold up one for few.
+
+Sequences of the background hold half of the slots at most, and rest in them while interactive ones are here; a prompt of
+theirs that is not done gives way and is begun again.
 """
 
 from collections import Counter, deque
 from typing import Any
 
-from service.engine.batch import Batch, Lane, Work
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
 from service.engine.job import SequenceCall
 
 
@@ -47,8 +50,8 @@ class SequenceLane:
         levels = [work.priority for work in self.live.values()]
         if self.prompt is not None:
             levels.append(self.prompt.priority)
-        elif len(self.live) < self.lane.slots:
-            levels += [level for level, works in enumerate(self.waiting) if works]
+        # Of those that wait too: what holds the slot that somebody waits for is as urgent.
+        levels += [level for level, works in enumerate(self.waiting) if works]
         return min(levels, default=None)
 
     def _all_long(self) -> bool:
@@ -62,18 +65,35 @@ class SequenceLane:
     def take(self, *, long: bool = True) -> Batch:
         self.running = True
         all_long = self._all_long()
+        if self.prompt is not None and self.prompt.priority == BACKGROUND and self.waiting[INTERACTIVE]:
+            self.waiting[BACKGROUND].appendleft(self.prompt)
+            self.left.append(self.prompt.owner)
+            self.prompt = None
         left, self.left = tuple(self.left), []
         if self.prompt is None and len(self.live) < self.lane.slots:
             self.prompt = self._next_prompt()
-        if self.prompt is not None and not (self.live and self.prompt_was_last):
+        prompt, live = self._pressing()
+        if prompt is not None and not (live and self.prompt_was_last):
             self.prompt_was_last = True
-            return Batch(self.lane, prompt=self.prompt, left=left, long=all_long)
+            return Batch(self.lane, prompt=prompt, left=left, long=all_long)
         self.prompt_was_last = False
-        return Batch(self.lane, live=tuple(self.live.values()), left=left, long=all_long)
+        return Batch(self.lane, live=live, left=left, long=all_long)
+
+    def _pressing(self) -> tuple[Work | None, tuple[Work, ...]]:
+        """The prompt and the sequences that do not rest."""
+        pressing = tuple(work for work in self.live.values() if work.priority == INTERACTIVE)
+        if self.prompt is not None and self.prompt.priority == INTERACTIVE:
+            return self.prompt, pressing
+        return (None, pressing) if pressing else (self.prompt, tuple(self.live.values()))
 
     def _next_prompt(self) -> Work | None:
-        works = next((works for works in self.waiting if works), None)
-        if works is None:
+        works = self.waiting[INTERACTIVE]
+        if not works:
+            patient = sum(work.priority == BACKGROUND for work in self.live.values())
+            if patient < len(self.live) or patient >= max(1, self.lane.slots // 2):
+                return None
+            works = self.waiting[BACKGROUND]
+        if not works:
             return None
         slots = Counter(id(work.group or work.owner) for work in self.live.values())
 

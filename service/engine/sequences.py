@@ -1,7 +1,7 @@
 """Runs a text graph: a key/value buffer with a row for each sequence, prompts in chunks, one step for all rows.
 
-Sequences that take steps lie side by side from the first row on, the one whose prompt is being computed behind
-them: when one leaves, the last takes its place. All that a row needs to go
+Sequences that take steps lie side by side from the first row on, behind them those that rest, and then the one whose
+prompt is being computed: when one leaves, the last takes its place. All that a row needs to go
 on (what it holds, its settings, its randomness) lies in arrays too, so that the work of a step does not grow with Python's
 share in it; a listener is called for the rows that have one.
 
@@ -13,6 +13,7 @@ A graph that needs no past, a bigram's, has no buffer; its sequences are served 
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +21,9 @@ import numpy as np
 import onnxruntime as ort
 
 from service.engine.batch import Batch, Work
+from service.engine.concatenating_graph import ConcatenatingGraph, Concatenation
 from service.engine.held_rows import NONE, Rows
-from service.engine.job import Listener, SequenceCall, Token
+from service.engine.job import Arrays, Listener, LoneCall, SequenceCall, Token
 from service.engine.token_graph import TokenGraph
 from service.engine.width import Widen
 from service.errors import ModelFailed
@@ -47,7 +49,8 @@ class SequenceRunner:
 
     `company` is for graphs of which a row differs in its last bits where it is alone in a step: row 0 then belongs to
     nobody and keeps it company. `reuse` lets prompts take over what rows hold. `chunk` bounds the prompt tokens of a batch.
-    `widen` makes a session of the same graph with a thread for each core, for steps that are alone.
+    `widen` makes a session of the same graph with a thread for each core, for steps that are alone. `concatenation` is of
+    graphs whose caches grow; with it, `company` is the graph's own affair.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class SequenceRunner:
         company: bool = False,
         reuse: bool = True,
         widen: Widen | None = None,
+        concatenation: Concatenation | None = None,
     ) -> None:
         self.slots = slots
         self.context = context
@@ -67,8 +71,13 @@ class SequenceRunner:
         self._reuse = reuse
         self._first = int(company)
         self._rows = rows = Rows(session, self._first, slots, context)
-        self._graph = TokenGraph(session, rows, self._first, widen)
+        self._graph: TokenGraph | ConcatenatingGraph
+        if concatenation is None:
+            self._graph = TokenGraph(session, rows, self._first, widen)
+        else:
+            self._graph = ConcatenatingGraph(session, rows, concatenation, widen)
         self._works: list[Work] = []  # of the rows from the first on
+        self._count = 0  # of those, the first that take steps
         self._prompt: Work | None = None
         self._listening: list[tuple[int, SequenceCall, Listener]] = []  # with their places in `works`
         self._giving = False
@@ -86,15 +95,44 @@ class SequenceRunner:
             self._leave(owner)
         if batch.prompt is not None:
             return self._prefill(batch.prompt)
-        # The scheduler steps all sequences or none.
-        assert len(batch.live) == len(self._works), "a step must hold every live sequence"
-        count = len(self._works)
+        self._gather(batch.live)
+        count = self._count
         self._graph.begin_steps(count, alone=batch.alone)
         progress, until = Progress(), time.monotonic() + seconds
         while not progress.ended and (not progress.steps or time.monotonic() < until):
             self._step(progress)
         self._graph.end_steps(count, progress.steps)
         return progress
+
+    def _gather(self, live: Sequence[Work]) -> None:
+        """Bring those that take the next steps to the front."""
+        count = len(live)
+        if count == self._count == len(self._works):
+            return
+        stepping = {id(work) for work in live}
+        steps = [id(work) in stepping for work in self._works]
+        assert sum(steps) == count, "a sequence that steps has a row"
+        resting_in_front = [i for i in range(count) if not steps[i]]
+        stepping_behind = [i for i in range(count, len(steps)) if steps[i]]
+        for front, behind in zip(resting_in_front, stepping_behind, strict=True):
+            self._rows.swap(self._first + front, self._first + behind)
+            self._works[front], self._works[behind] = self._works[behind], self._works[front]
+        if resting_in_front or count != self._count:
+            self._count = count
+            self._members_changed()
+
+    def run_each(self, batch: Batch) -> tuple[list[Arrays | Exception], int]:
+        """Run lone calls, as RowRunner.run_each does its pieces. No sequence is touched: any thread may, at any time."""
+        session = self._graph.session
+        names = [output.name for output in session.get_outputs()]
+        answers: list[Arrays | Exception] = []
+        for piece in batch.pieces:
+            assert isinstance(piece.work.call, LoneCall), "the engine sends us nothing else"
+            try:
+                answers.append(dict(zip(names, session.run(names, piece.work.call.inputs), strict=True)))
+            except Exception as error:  # whatever the runtime raises
+                answers.append(error)
+        return answers, 0
 
     def warm(self) -> None:
         """Compute a token in an empty slot."""
@@ -121,6 +159,7 @@ class SequenceRunner:
         if stop == size:
             self._prompt = None
             self._works.append(work)
+            self._count = len(self._works)
             self._members_changed()
             progress.prompt_done = True
             self._choose(self._rows.choice(slice(row, row + 1)), logits, row, {}, progress)
@@ -134,7 +173,7 @@ class SequenceRunner:
 
     def _step(self, progress: Progress) -> None:
         held = self._rows
-        low, n = self._first, len(self._works)
+        low, n = self._first, self._count
         rows = slice(low, low + n)
         length = held.length[rows]
         self._graph.feed(held.tokens[held.numbers[rows], length], length)
@@ -200,7 +239,7 @@ class SequenceRunner:
     def _members_changed(self) -> None:
         calls = [_call(work) for work in self._works]
         self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
-        self._choice = self._rows.choice(slice(self._first, self._first + len(calls)))
+        self._choice = self._rows.choice(slice(self._first, self._first + self._count))
         self._giving = any(call.given is not None for call in calls)
 
     def _leave(self, owner: Any) -> int:
@@ -217,6 +256,7 @@ class SequenceRunner:
             self._rows.swap(last, row)
             self._works[row - self._first] = self._works[-1]
         self._works.pop()
+        self._count = len(self._works)
         self._members_changed()
         if self._prompt is not None:
             self._rows.swap(last + 1, last)

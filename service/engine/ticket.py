@@ -19,6 +19,8 @@ class Model(Protocol):
     def key(self) -> str: ...
     @property
     def runners(self) -> dict[Any, RowRunner | SequenceRunner]: ...
+    def stop(self) -> None:
+        """End what its graphs run; they run no more."""
 
 
 class Observer(Protocol):

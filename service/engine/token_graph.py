@@ -4,13 +4,11 @@ One binding is made for each number of rows. A step that has the machine to itse
 and gives the same bits (width.py).
 """
 
-import time
-
 import numpy as np
 import onnxruntime as ort
 
 from service.engine.held_rows import Rows
-from service.engine.width import Widen, Width
+from service.engine.width import StepSession, Widen
 
 Caches = dict[str, np.ndarray]
 """Keys and values by the graph's names of them, [rows, H_kv, cache, E]."""
@@ -24,9 +22,7 @@ class TokenGraph:
 
     def __init__(self, session: ort.InferenceSession, rows: Rows, first: int, widen: Widen | None) -> None:
         self.session = session
-        self._width = Width(session, widen)
-        self._stepping = session
-        self._alone_since: float | None = None
+        self._stepping = StepSession(session, widen, self._blank)
         self._rows = rows
         self._first = first
         logits = session.get_outputs()[0]
@@ -44,15 +40,11 @@ class TokenGraph:
 
     def begin_steps(self, count: int, *, alone: bool) -> None:
         """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
-        if alone and self._width.wanted():
-            self._width.make(self._blank())
-        self._stepping = self._width.pick(count, alone=alone)
-        self._alone_since = time.monotonic() if alone else None
+        self._stepping.begin(count, alone=alone)
 
     def end_steps(self, count: int, steps: int) -> None:
         """So many steps were taken since begin_steps."""
-        if self._alone_since is not None:
-            self._width.took(count, self._stepping, (time.monotonic() - self._alone_since) / steps)
+        self._stepping.end(count, steps)
 
     def feed(self, ids: np.ndarray, lengths: np.ndarray) -> None:
         """Say what step() feeds to the live rows: ids (n,) behind `lengths` (n,) tokens."""
@@ -65,17 +57,18 @@ class TokenGraph:
         overwrites."""
         low = 0 if count == 1 else self._first  # row 0 joins a lonely row
         rows = slice(low, self._first + count)
-        key = (self._stepping is self.session, count)
+        session = self._stepping.session
+        key = (session is self.session, count)
         binding = self._steps.get(key)
         if binding is None:
             caches = {name: cache[rows] for name, cache in self._rows.caches.items()}
-            binding = self._steps[key] = _bind(self._stepping, caches)
+            binding = self._steps[key] = _bind(session, caches)
             for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
                 binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
             binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
             binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._logits[rows]))
         self._total[...] = self._seqlens[rows].max() + 1
-        self._stepping.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         return self._logits[self._first : self._first + count]
 
     def step_alone(self, count: int, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:

@@ -7,6 +7,7 @@ is tried again now and then. A wide session whose bits differ is never used.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ _KEEP = 0.8
 _KEPT = 256
 
 Widen = Callable[[], ort.InferenceSession]
+Feed = dict[str, np.ndarray]
 
 
 @dataclass
@@ -74,14 +76,14 @@ class Width:
         """Whether a wide session is still to be made."""
         return self._widen is not None
 
-    def make(self, feed: dict[str, np.ndarray]) -> None:
+    def make(self, feed: Feed) -> None:
         """Make the wide session in the background, and use it if it gives the same bits for these inputs."""
         with self._lock:
             widen, self._widen = self._widen, None
         if widen is not None:
             threading.Thread(target=self._make, args=(widen, feed), name="amostra-widen", daemon=True).start()
 
-    def _make(self, widen: Widen, feed: dict[str, np.ndarray]) -> None:
+    def _make(self, widen: Widen, feed: Feed) -> None:
         try:
             wide = widen()
             same = zip(self.narrow.run(None, feed), wide.run(None, feed), strict=True)
@@ -90,3 +92,25 @@ class Width:
             return
         if all(np.array_equal(a, b) for a, b in same):
             self._wide = wide
+
+
+class StepSession:
+    """The session that takes the steps of a batch; those that are alone are timed. `blank` makes inputs of such a step."""
+
+    def __init__(self, narrow: ort.InferenceSession, widen: Widen | None, blank: Callable[[], Feed]) -> None:
+        self.session = narrow
+        self._width = Width(narrow, widen)
+        self._blank = blank
+        self._alone_since: float | None = None
+
+    def begin(self, count: int, *, alone: bool) -> None:
+        """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
+        if alone and self._width.wanted():
+            self._width.make(self._blank())
+        self.session = self._width.pick(count, alone=alone)
+        self._alone_since = time.monotonic() if alone else None
+
+    def end(self, count: int, steps: int) -> None:
+        """So many steps were taken since they began."""
+        if self._alone_since is not None:
+            self._width.took(count, self.session, (time.monotonic() - self._alone_since) / steps)

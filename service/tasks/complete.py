@@ -65,7 +65,10 @@ def tokenize_prompt(model: LoadedModel, prompt: str) -> np.ndarray:
     """The prompt's token ids. Raises Invalid where it does not fit into the model's context."""
     ids = encode(model, prompt, "prompt")
     assert model.manifest.text is not None, "the contract asks for it"
-    room = model.manifest.text.context - 1
+    text = model.manifest.text
+    if not len(ids) and not text.start:
+        raise Invalid(f"prompt: expected a text, for model {model.id} has no token that starts one", field="prompt")
+    room = text.context - len(text.start)
     if len(ids) > room:
         raise Invalid(f"prompt: {len(ids)} tokens, model {model.id} takes {room}: send its last {room}", field="prompt")
     return ids
@@ -81,7 +84,7 @@ def complete(model: LoadedModel, request: Request, emit: Callable[[Piece], None]
     assert text is not None, "the contract asks for it"
     assert model.tokenizer is not None, "the contract asks for it"
     uniform = noise.uniform(request.seed, request.index, max(1, request.max_tokens))
-    history = [text.start_token, *request.prompt.tolist()]
+    history = [*text.start, *request.prompt.tolist()]
     writer = _Writer(model.tokenizer, text.end_token, request, emit)
     if request.echo:
         scored: list[Token | None] = [None] * len(request.prompt)

@@ -45,7 +45,7 @@ def embed_texts(model: LoadedModel, rows: Sequence[np.ndarray]) -> Job:
         by_width.setdefault(width_of(len(ids) + 1, text.context), []).append(i)
     found: dict[int, np.ndarray] = {}
     for width, places in by_width.items():
-        sequences = [np.concatenate([[text.start_token], rows[i]]) for i in places]
+        sequences = [np.concatenate([text.start, rows[i]]) for i in places]
         outputs = yield RowCall(Capability.ENCODE, pad(sequences, width))
         found |= zip(places, outputs["embedding"], strict=True)
     return _sound(model, np.stack([found[i] for i in range(len(rows))]))

@@ -59,6 +59,13 @@ def check_range(batch: np.ndarray, data: Data, field: str) -> None:
         )
 
 
+def check_values(name: str, array: np.ndarray, low: float, high: float) -> None:
+    """Refuse an input that has values outside of these bounds."""
+    if array.size and not low <= array.min() <= array.max() <= high:
+        found = f"{array.min():g} to {array.max():g}"
+        raise Invalid(f"{name}: expected values from {low:g} to {high:g}, found {found}", field=name)
+
+
 def work(batch: np.ndarray, data: Data) -> float:
     """The work of one evaluation: rows, or pixels where a row may be of any size. batch (N, C, H, W)."""
     return float(batch.size if None in data.shape else len(batch))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract import SIGNATURES, Capability, TensorSpec, mismatches
-from tests.toys import graphs
+from tests.toys import graphs, optimum
 from tests.toys.graphs import spec
 
 LANGUAGE = graphs.Language(vocabulary=11, context=16)
@@ -18,6 +18,7 @@ SOUND = {
     "density of text": (Capability.LOG_DENSITY, graphs.text_log_density(LANGUAGE)),
     "next token": (Capability.NEXT_TOKEN, graphs.next_token(LANGUAGE)),
     "next token without a past": (Capability.NEXT_TOKEN, graphs.bigram(11)),
+    "next token by concatenation": (Capability.NEXT_TOKEN, optimum.next_token(LANGUAGE)),
     "embedding of images": (Capability.ENCODE, graphs.encode((1, 8, 8))),
     "embedding of text": (Capability.ENCODE, graphs.text_encode(11)),
 }
@@ -46,7 +47,7 @@ def _departures(tensor: TensorSpec, required: bool) -> dict[str, TensorSpec | No
 def _every_single_departure() -> Iterator:
     for name, (capability, (_, inputs, outputs)) in SOUND.items():
         signature = SIGNATURES[capability]
-        optional = {p.name for p in (*signature.inputs, *signature.outputs) if not p.required}
+        optional = {p.name for p in (*signature.inputs, *signature.outputs, *signature.alternative) if not p.required}
         for side, tensors in (("input", inputs), ("output", outputs)):
             for at, tensor in enumerate(tensors):
                 for kind, other in _departures(tensor, tensor.name not in optional).items():
@@ -114,6 +115,13 @@ def test_a_first_layer_that_is_missing_is_noticed() -> None:
     _, inputs, outputs = graphs.next_token(LANGUAGE)
     without = [t for t in inputs if not t.name.startswith("past_key_values.0")]
     assert any("expected past_key_values.0.key" in p for p in mismatches(Capability.NEXT_TOKEN, without, outputs))
+
+
+def test_a_decoder_that_was_exported_without_a_past_does_not_fit() -> None:
+    _, inputs, outputs = optimum.next_token(LANGUAGE)
+    without = ([t for t in tensors if "." not in t.name] for tensors in (inputs, outputs))
+    problems = mismatches(Capability.NEXT_TOKEN, *without)
+    assert any("expected past_key_values.0.key" in p for p in problems)
 
 
 def test_layers_with_a_gap_do_not_fit() -> None:

@@ -1,56 +1,16 @@
 """SIGTERM under load, as a container gets it: no request is lost, new ones are refused, the end comes in time."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
-import pytest
 
 from deploy.container_test import load
-from tests.e2e.server import ROOT, free_port
-from tests.toys import directories
-
-Start = Callable[..., tuple[subprocess.Popen, str]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts `python -m service` on toys with some settings; returns it and its address when it is ready."""
-    store = directories.write_store(tmp_path / "store")
-    processes: list[subprocess.Popen] = []
-
-    def begin(**settings: str) -> tuple[subprocess.Popen, str]:
-        port = free_port()
-        own = {f"AMOSTRA_{name.upper()}": value for name, value in settings.items()}
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AMOSTRA_")}
-        env |= {"AMOSTRA_MODELS": str(store), "AMOSTRA_PROVIDER": "cpu", "BENTOML_HOME": str(tmp_path / "home"), **own}
-        command = [sys.executable, "-m", "service", "--port", str(port)]
-        processes.append(subprocess.Popen(command, cwd=ROOT, env=env))
-        url, end = f"http://127.0.0.1:{port}", time.monotonic() + 90
-        while not ready(url):
-            assert processes[-1].poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        return processes[-1], url
-
-    yield begin
-    for process in processes:
-        process.kill()
-        process.wait(10)
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
+from tests.e2e.conftest import Start
 
 
 def test_nothing_is_lost_under_load(start: Start) -> None:

@@ -49,6 +49,7 @@ GENERATOR, DENOISER, DENSITY, WRITER, EMBEDDER, DIFFUSION, RESTORER = (
 """The service's default models go by the names of the real ones, so that its defaults resolve."""
 DETECTOR, SENSORS = "mnist-scores", "toy-valves"
 TABLE, PIXELS, BIGRAM, TEXT_EMBEDDER = "toy-table", "toy-pixels", "toy-bigram", "toy-text-embedder"
+LINES = "toy-lines"
 INPAINTER, COLOURIST = "toy-inpainter", "toy-colourist"
 LEVELS = 4
 """Grey levels of the toy of pixels."""
@@ -226,6 +227,20 @@ def write_writer(store: Path, name: str = WRITER, version: str = "1") -> Path:
         data=Data(kind="text", dataset="toy"),
         text=write_text(directory),
         calibration=write_calibration(directory, scores, "log_prob_per_token"),
+    )
+
+
+def write_lines(store: Path, name: str = LINES, version: str = "1") -> Path:
+    """Scores lines by two statistics of the same language model; a line break ends each."""
+    directory = store / name / version
+    return write_model(
+        store,
+        name,
+        {Capability.SCORE: graphs.text_scores(graphs.Language(len(CHARACTERS), CONTEXT))},
+        version,
+        data=Data(kind="text", dataset="toy"),
+        text=write_text(directory).model_copy(update={"end_token": START}),
+        scoring=Scoring(statistics=("log_prob", "rarest_token"), default="rarest_token"),
     )
 
 

@@ -302,6 +302,28 @@ def next_token(language: Language) -> Parts:
 def text_log_density(language: Language) -> Parts:
     """The same model's log-probability of whole rows: the first token is given, padding counts nothing."""
     b = Builder()
+    _log_probs(b, language)
+    inputs = [spec("input_ids", "int64", "batch", "tokens"), spec("lengths", "int64", "batch")]
+    outputs = [spec("log_prob", "float32", "batch"), spec("log_prob_map", "float32", "batch", "tokens")]
+    return _finish(b, "text_log_density", inputs, outputs)
+
+
+def text_scores(language: Language) -> Parts:
+    """The same as normality (B, 2): log_prob, and the least log-probability of a token; surprise (B, T)."""
+    b = Builder()
+    _log_probs(b, language)
+    axis = b.weight(np.array([1]))
+    # In float64: the last bits of a float32 sum depend on the number of rows.
+    whole = b("Cast", b("ReduceSum", b("Cast", "log_prob_map", to=TensorProto.DOUBLE), axis), to=TensorProto.FLOAT)
+    b("Concat", whole, b("ReduceMin", "log_prob_map", axis), axis=1, out="normality")
+    b("Neg", "log_prob_map", out="surprise")
+    inputs = [spec("input_ids", "int64", "batch", "tokens"), spec("lengths", "int64", "batch")]
+    outputs = [spec("normality", "float32", "batch", 2), spec("surprise", "float32", "batch", "tokens")]
+    return _finish(b, "text_scores", inputs, outputs)
+
+
+def _log_probs(b: Builder, language: Language) -> None:
+    """The values log_prob (B,) and log_prob_map (B, T) of input_ids and lengths."""
     shape = b("Shape", "input_ids")
     count = b("Gather", shape, b.weight(np.int64(1)))
     one, first, axis = b.weight(np.int64(1)), b.weight(np.array([0])), b.weight(np.array([1]))
@@ -321,6 +343,3 @@ def text_log_density(language: Language) -> Parts:
     b("Pad", kept, b.weight(np.array([0, 1, 0, 0])), b.weight(np.float32(0)), out="log_prob_map")  # (B, T)
     ones = b("Expand", b.weight(np.ones((1, 1), np.float32)), b("Concat", b("Unsqueeze", count, first), axis, axis=0))
     b("Squeeze", b("MatMul", "log_prob_map", ones), axis, out="log_prob")  # a product: see `uneven`
-    inputs = [spec("input_ids", "int64", "batch", "tokens"), spec("lengths", "int64", "batch")]
-    outputs = [spec("log_prob", "float32", "batch"), spec("log_prob_map", "float32", "batch", "tokens")]
-    return _finish(b, "text_log_density", inputs, outputs)

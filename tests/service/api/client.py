@@ -20,10 +20,11 @@ from PIL import Image
 
 from service.api.app import Application
 from service.api.state import State
+from service.batches.desk import Desk
 from service.catalog import Catalog
 from service.engine.loop import Engine
 from service.engine.sequences import SequenceRunner
-from service.engine.width import Width
+from service.engine.width import StepSession, Width
 from service.keys import Keys
 from service.loading import load_model
 from service.metrics import Metrics
@@ -87,21 +88,28 @@ class Api:
         self.gate = Gate()
         self.settings = Settings(**{"models": store, "provider": "cpu", "workers": 2, **LIMITS, **settings})
         self.metrics = Metrics()
+        self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.engine = Engine(
             self.settings.workers,
             replace(self.settings.limits, here_seconds=0.0),  # the gate would hold the event loop
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
+            hang_seconds=self.settings.hang_seconds,
             shares=self.settings.shares,
             observer=TracedEngine(tracing, self.metrics) if tracing else self.metrics,
+            on_hang=self.catalog.refuse,
         )
-        self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.catalog.refresh(settled=True)
         self.app = Application(self.metrics)
         keys = Keys(self.settings.keys_file) if self.settings.keys_file else None
-        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys, tracing)
+        self.desk = None
+        if self.settings.batch_dir is not None:
+            self.desk = Desk(self.settings.batch_dir, self.settings, self.app, self.metrics, keys)
+        self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys, tracing, self.desk)
         self.engine.start()
         self._runner = asyncio.Runner()
+        if self.desk is not None:
+            self._runner.get_loop().call_soon(self.desk.start)
         transport = httpx.ASGITransport(self.app)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://amostra", timeout=30)
 
@@ -110,8 +118,10 @@ class Api:
         for runner in model.runners.values():
             if isinstance(runner, SequenceRunner):
                 graph = runner._graph
-                graph.session = graph._stepping = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
-                graph._width = Width(graph.session, None)  # a second session would go round the gate
+                graph.session = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
+                graph._stepping = StepSession(
+                    graph.session, None, graph._blank
+                )  # a second session would go round the gate
             else:
                 runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]
                 runner._width = Width(runner._session, None)
@@ -119,6 +129,8 @@ class Api:
 
     def close(self) -> None:
         self.gate.open()
+        if self.desk is not None:
+            self.desk.close()
         self.run(self._client.aclose())
         self._runner.close()
         self.engine.stop()

@@ -48,6 +48,21 @@ def test_a_large_body_is_checked_like_a_small_one() -> None:
             body.parse_json(broken, ScoreBody)
 
 
+ROWS = [{"a": i / 7, "b": None, "c": "open"} for i in range(1000)]
+
+
+def test_many_rows_are_the_parser_s() -> None:
+    """Rows that are read apart are those that pydantic reads, and what stands beside them is checked as ever."""
+    sent = {"model": "m", "alpha": 0.1, "inputs": ROWS, "explain": True}
+    assert body.parse_json(orjson.dumps(sent), ScoreBody) == ScoreBody.model_validate(sent)
+    with pytest.raises(Invalid, match="alpha: "):
+        body.parse_json(orjson.dumps({**sent, "alpha": "0.1"}), ScoreBody)
+    with pytest.raises(Invalid, match="beta: there is no such field"):
+        body.parse_json(orjson.dumps({**sent, "beta": 1}), ScoreBody)
+    with pytest.raises(BadRequest, match="expected JSON"):
+        body.parse_json(orjson.dumps(sent)[:-1], ScoreBody)
+
+
 def test_what_is_irregular_is_left_to_the_parser() -> None:
     rows = [*numbers(3000).tolist(), [1.0]]
     assert body.parse_json(orjson.dumps({"inputs": rows}), ScoreBody).inputs == rows

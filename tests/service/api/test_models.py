@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from tests.service.api.client import Api
 from tests.toys import directories
 from tests.toys.broken import BROKEN
-from tests.toys.directories import DENOISER, EMBEDDER, GENERATOR, TOYS, WRITER
+from tests.toys.directories import DENOISER, DENSITY, DETECTOR, EMBEDDER, GENERATOR, TOYS, WRITER
 
 
 def test_the_list_is_openai_s_with_more(api: Api) -> None:
@@ -22,6 +24,10 @@ def test_the_list_is_openai_s_with_more(api: Api) -> None:
     assert by_id[WRITER]["tasks"] == ["score", "complete"]
     assert by_id[WRITER]["capabilities"] == ["log_density", "next_token"]
     assert by_id[GENERATOR]["tasks"] == ["generate"]
+    assert by_id[WRITER]["default_for"] == ["complete"]
+    assert by_id[GENERATOR]["default_for"] == ["generate"]
+    assert by_id[GENERATOR]["data"]["kind"] == "image"
+    assert by_id[GENERATOR]["data"]["class_names"] == list("0123456789")
     said = ("restores", "samplers", "sigma_range", "latent_size")
     assert [by_id[GENERATOR][name] for name in said] == [None, [], None, 4]
     assert [by_id[DENOISER][name] for name in said] == ["noise", [], [0.0, 55 / 255], None]
@@ -95,3 +101,26 @@ def test_a_model_that_is_dropped_in_serves(make_api: Callable[..., Api], store: 
     new = api.post("/v1/images/generations", json={"model": "newcomer", **ask})
     assert new.status_code == 200
     assert new.content != api.post("/v1/images/generations", json=ask).content
+
+
+def test_how_the_scores_of_normal_items_are_spread(api: Api) -> None:
+    for name in (DENSITY, DETECTOR):
+        answer = api.get(f"/v1/models/{name}/calibration")
+        assert answer.status_code == 200
+        body = answer.json()
+        manifest = api.get(f"/v1/models/{name}").json()["manifest"]
+        assert body["size"] == manifest["calibration"]["size"]
+        assert body["statistic"] in body["quantiles"]
+        assert (body["levels"][0], body["levels"][50], body["levels"][-1]) == (0, 0.5, 1)
+        known = np.load(api.settings.models / name / "1" / manifest["calibration"]["scores"]["file"])
+        for row, quantiles in zip(known.reshape(-1, body["size"]), body["quantiles"].values(), strict=True):
+            assert quantiles == sorted(quantiles)
+            assert (quantiles[0], quantiles[-1]) == (row.min(), row.max())
+            assert abs(quantiles[50] - np.median(row)) < 1e-9
+
+
+def test_a_model_without_calibration_says_so(api: Api) -> None:
+    answer = api.get(f"/v1/models/{GENERATOR}/calibration")
+    assert answer.status_code == 422
+    assert "cannot score" in answer.json()["detail"]
+    assert api.get("/v1/models/nobody/calibration").status_code == 404

@@ -68,16 +68,24 @@ def test_seeds_are_said_in_every_event(api: Api) -> None:
         assert "seed" not in event
 
 
-def test_openai_s_client_reads_it(api: Api) -> None:
-    ask = {"model": DIFFUSION, "seed": 5, "prompt": "7", "stream": True, "partial_images": 2}
-    text = api.post(GENERATE, json=ask).content
-    headers = {"content-type": "text/event-stream"}
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=text, headers=headers))
+def test_openai_s_client_asks_for_it_and_reads_it(api: Api) -> None:
+    def pass_on(request: httpx.Request) -> httpx.Response:
+        answer = api.post(request.url.path, content=request.content, headers={"content-type": "application/json"})
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    transport = httpx.MockTransport(pass_on)
     client = openai.OpenAI(base_url="http://amostra/v1", api_key="none", http_client=httpx.Client(transport=transport))
-    events = list(client.images.generate(model=DIFFUSION, prompt="7", stream=True, partial_images=2))
+    # As people write it for OpenAI's own models, with what asks for nothing here.
+    wish = {"quality": "auto", "background": "opaque", "output_format": "png", "moderation": "low", "size": "auto"}
+    seed = {"seed": 5}
+    events = list(
+        client.images.generate(model=DIFFUSION, prompt="7", stream=True, partial_images=2, extra_body=seed, **wish)
+    )
     assert [event.type for event in events] == [PARTIAL, PARTIAL, COMPLETED]
     assert [getattr(event, "partial_image_index", None) for event in events] == [0, 1, None]
-    assert (
-        events[-1].b64_json
-        == api.post(GENERATE, json={**ask, "stream": False, "partial_images": None}).json()["data"][0]["b64_json"]
-    )
+    assert events[-1].usage.total_tokens == 0
+    whole = client.images.generate(model=DIFFUSION, prompt="7", extra_body=seed)
+    assert events[-1].b64_json == whole.data[0].b64_json
+    for other in ({"quality": "high"}, {"background": "transparent"}, {"output_format": "webp"}):
+        with pytest.raises(openai.UnprocessableEntityError, match=next(iter(other))):
+            client.images.generate(model=DIFFUSION, prompt="7", stream=True, **other)

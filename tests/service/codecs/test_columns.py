@@ -32,6 +32,42 @@ def test_objects_in_any_order_and_lists_in_the_columns_order_are_the_same() -> N
     assert np.array_equal(read(ROW, turned), read(list(ROW.values()), list(ROW.values())))
 
 
+NUMBERS = tuple(Column(name=name) for name in ("a", "b", "c"))
+
+
+def test_rows_of_nothing_but_numbers_are_what_each_value_is() -> None:
+    rows = np.random.default_rng(1).normal(size=(50, 3)).round(4).tolist()
+    objects = [{"c": c, "a": a, "b": b} for a, b, c in rows]
+    expected = np.array(rows, np.float32)
+    assert np.array_equal(from_objects(rows, NUMBERS, "inputs"), expected)
+    assert np.array_equal(from_objects(objects, NUMBERS, "inputs"), expected)
+    assert from_objects([[1, 2**70, 0.5]], NUMBERS, "inputs").tolist() == [[1, 2**70, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([1, True, 2], "row 1, column 'b': expected a number, found True"),
+        ([1, 2, "3"], "row 1, column 'c': expected a number, found '3'"),
+        ([1, None, 2], "row 1, column 'b': expected a value"),
+        ([1, 2, 10**400], "row 1, column 'c': expected a number, found 1000"),
+        ([1, 2, 1e300], "row 1, column 'c': expected a finite number within float32"),
+        ([1, 2], "row 1: expected a list of 3 values"),
+        (7, "row 1: expected a list of 3 values"),
+        ({"a": 1, "b": 2, "c": 3}, "row 1: expected a list of 3 values"),
+    ],
+)
+def test_among_rows_of_numbers_any_other_value_is_refused(row: Any, says: str) -> None:
+    with pytest.raises(Invalid) as error:
+        from_objects([[1, 2, 3.5], row], NUMBERS, "inputs")
+    assert says in error.value.detail
+
+
+def test_an_object_of_as_many_other_columns_is_refused() -> None:
+    with pytest.raises(Invalid, match=r"row 1: .* no column 'b', unknown column 'd'"):
+        from_objects([{"a": 1, "b": 2, "c": 3}, {"a": 1, "d": 2, "c": 3}], NUMBERS, "inputs")
+
+
 def test_a_category_may_be_a_bool_or_an_int_of_its_name() -> None:
     digits = Column(name="k", kind="category", categories=("1", "2"))
     assert read({**ROW, "alarm": True}).tolist() == read(ROW).tolist()

@@ -51,6 +51,7 @@ class FakeModel:
 
     id: str = "fake"
     runner: Any = field(default_factory=Doubler)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
     def key(self) -> str:
@@ -59,6 +60,9 @@ class FakeModel:
     @property
     def runners(self) -> dict[Any, Any]:
         return dict.fromkeys(Capability, self.runner)
+
+    def stop(self) -> None:
+        self.stopped.set()
 
 
 @dataclass

@@ -82,6 +82,59 @@ class TestResults:
         slow.runner.gate.set()
         book.wait(21)
 
+    def test_background_jobs_leave_a_worker_free_for_whoever_comes(self, book: Book) -> None:
+        """Two workers, and work of the background for both: an interactive job finds one of them free, soon after another."""
+        nightly, model = FakeModel("nightly"), FakeModel("model")
+        nightly.runner.seconds_per_row = 0.03
+        nightly.runner.max_rows = 1
+        with running(spare_seconds=0.3, patient_seconds=0.01) as engine:
+            for _ in range(40):
+                engine.submit(nightly, doubling(1.0), 1, lambda _: None, BACKGROUND)
+            engine.submit(model, doubling(1.0), 1, book.done)
+            book.wait(1)
+            took = []
+            for number in range(8):
+                time.sleep(0.02)
+                start = time.monotonic()
+                engine.submit(model, doubling(1.0), 1, book.done)
+                book.wait(number + 2)
+                took.append(time.monotonic() - start)
+        assert sorted(took)[4] < 0.01
+
+    def test_background_jobs_go_on_under_steady_load(self, book: Book) -> None:
+        nightly, model, over = FakeModel("nightly"), FakeModel("model"), threading.Event()
+        model.runner.seconds_per_row = 0.002
+
+        def again(_: Ticket) -> None:
+            if not over.is_set():
+                engine.submit(model, doubling(1.0), 1, again)
+
+        with running(patience_seconds=0.05) as engine:
+            for _ in range(4):
+                engine.submit(model, doubling(1.0), 1, again)
+            for _ in range(3):
+                engine.submit(nightly, repeated(1.0, 2), 1, book.done, BACKGROUND)
+            book.wait(3)
+            over.set()
+
+    def test_nobody_is_refused_because_of_them(self, book: Book) -> None:
+        model = FakeModel()
+        model.runner.seconds_per_row = 0.01
+        with running(workers=1, queue_seconds=2.0, queue_requests=8) as engine:
+            engine.submit(model, doubling(*range(30)), 30, book.done)
+            book.wait(1)
+            model.runner.gate.clear()
+            nightly = [engine.submit(model, doubling(*range(500)), 500, book.done, BACKGROUND) for _ in range(4)]
+            with pytest.raises(Overloaded):
+                engine.admit(model, BACKGROUND)
+            engine.admit(model)
+            for ticket in nightly[1:]:
+                engine.cancel(ticket)
+            with pytest.raises(Overloaded, match=r" s of work"):
+                engine.admit(model, BACKGROUND)
+            engine.cancel(nightly[0])
+            model.runner.gate.set()
+
     def test_background_jobs_wait_for_interactive_ones(self, book: Book) -> None:
         model = FakeModel()
         with running(workers=1) as engine:

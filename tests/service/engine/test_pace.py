@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine.batch import Lane
+from service.engine.batch import BACKGROUND, Lane
 from service.engine.pace import Pace
 
 LANE = Lane("model", "shape", 64)
@@ -112,3 +112,16 @@ class TestSizes:
         for _ in range(1000):
             pace.batch_ran(LANE, 8, 8e-3)
         assert pace.rows_within(LANE, 1e9, most=64) == 64
+
+
+def test_background_work_is_before_background_work_only() -> None:
+    pace = Pace()
+    served(pace, jobs=50, work=4, seconds=2.0)
+    pace.job_came(20)
+    pace.job_came(100, BACKGROUND)
+    pace.job_had(5.0, BACKGROUND)
+    assert pace.wait_seconds(1) == pytest.approx(10)
+    assert pace.wait_seconds(1, BACKGROUND) == pytest.approx(55)
+    pace.job_ended(20, 0.0, served=False)
+    assert pace.wait_seconds(1) == 0
+    assert pace.wait_seconds(1, BACKGROUND) == pytest.approx(45)

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,42 @@ class TestPriorities:
         scheduler.add(rows("nightly", 4, priority=BACKGROUND))
         scheduler.add(rows("person", 1))
         assert taken(scheduler.next_batch()) == {"person": 1}
+
+    def test_no_more_batches_of_it_are_in_flight_than_it_may_have(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("nightly", 100, lane("a"), BACKGROUND))
+        assert not scheduler.runnable(most_patient=0)
+        assert scheduler.next_batch(most_patient=0) is None
+        first = scheduler.next_batch(most_patient=1)
+        assert first is not None
+        assert first.patient
+        assert scheduler.next_batch(most_patient=1) is None
+        scheduler.add(rows("person", 1, lane("a")))
+        batch = scheduler.next_batch(most_patient=0)
+        assert taken(batch) == {"person": 1}
+        assert batch is not None
+        assert not batch.patient
+        scheduler.finish(first, 1.0)
+        assert scheduler.next_batch(most_patient=1) is not None
+
+    def test_its_batches_have_a_bound_of_their_own(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("nightly", 10, replace(lane("a"), patient=2), BACKGROUND))
+        assert taken(scheduler.next_batch()) == {"nightly": 2}
+        scheduler.add(rows("person", 10, replace(lane("a"), patient=2)))
+        assert taken(scheduler.next_batch()) == {"person": 8}
+
+    def test_what_waits_in_it_leaves_an_interactive_batch_alone(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("nightly", 1, lane("a"), BACKGROUND))
+        scheduler.add(rows("person", 1, lane("b")))
+        batch = scheduler.next_batch()
+        assert batch is not None
+        assert batch.alone
+        scheduler.finish(batch, 1.0)
+        batch = scheduler.next_batch()
+        assert batch is not None
+        assert not batch.alone, "all cores would be taken when somebody comes"
 
 
 class TestLongOnes:

@@ -205,6 +205,51 @@ def test_background_prompts_wait_for_interactive_ones() -> None:
     assert runner.run() == "P person"
 
 
+def test_those_of_the_background_rest_while_interactive_ones_are_here() -> None:
+    runner = Runner()
+    runner.add("nightly", priority=BACKGROUND)
+    assert [runner.run() for _ in range(2)] == ["P nightly", "S nightly"]
+    runner.add("person")
+    assert [runner.run() for _ in range(3)] == ["P person", "S person", "S person"]
+    assert runner.run(ends="person") == "S person"
+    assert runner.run() == "S nightly"
+
+
+def test_they_leave_half_of_the_slots() -> None:
+    runner = Runner()
+    runner.add(*"abcdef", slots=4, priority=BACKGROUND)
+    assert [runner.run() for _ in range(5)] == ["P a", "S a", "P b", "S ab", "S ab"]
+    runner.add("p", "q", slots=4)
+    assert [runner.run() for _ in range(4)] == ["P p", "S p", "P q", "S pq"]
+
+
+def test_a_prompt_of_theirs_gives_way_and_is_begun_again() -> None:
+    runner = Runner(parts={"nightly": 3})
+    runner.add("nightly", priority=BACKGROUND)
+    assert runner.run() == "P nightly"
+    runner.add("person")
+    batch = runner.scheduler.next_batch()
+    assert batch is not None
+    assert (kind(batch), batch.left) == ("P person", ("nightly",))
+    runner.scheduler.prompt_done(batch.prompt)
+    runner.scheduler.finish(batch, 1.0)
+    assert runner.run(ends="person") == "S person"
+    assert [runner.run() for _ in range(3)] == ["P nightly", "P nightly", "S nightly"]
+
+
+def test_what_holds_the_only_slot_is_as_urgent_as_who_waits_for_it() -> None:
+    runner = Runner()
+    runner.add("nightly", slots=1, priority=BACKGROUND)
+    assert runner.run() == "P nightly"
+    runner.add("person", slots=1)
+    batch = runner.scheduler.next_batch(most_patient=0)
+    assert batch is not None
+    assert (kind(batch), batch.patient) == ("S nightly", False)
+    runner.scheduler.ended(batch.live[0])
+    runner.scheduler.finish(batch, 1.0)
+    assert runner.run() == "P person"
+
+
 def test_waiting_rows_counts_sequences() -> None:
     runner = Runner()
     runner.add(*"abcde")
@@ -222,11 +267,13 @@ def test_sequences_step_together_and_none_is_lost(seed: int) -> None:
     cancelled: set[int] = set()
     ended: set[int] = set()
     stepping: set[int] = set()  # the runner's rows
+    priority: dict[int, int] = {}
     prefilling: int | None = None
 
     def begin(owner: int, *, resumes: bool = False) -> None:
         parts_left[owner] = chance.choice([1, 1, 2, 5])
-        scheduler.add(sequence(owner, slots, chance.choice([0, 1]), resumes=resumes))
+        priority[owner] = chance.choice([INTERACTIVE, BACKGROUND])
+        scheduler.add(sequence(owner, slots, priority[owner], resumes=resumes))
 
     def give_up(owner: int) -> None:
         if owner not in ended:
@@ -249,8 +296,10 @@ def test_sequences_step_together_and_none_is_lost(seed: int) -> None:
             prefilling = owner
             parts_left[owner] -= 1
         else:
-            assert {work.owner for work in batch.live} == stepping, "a step holds every live sequence"
+            pressing = {owner for owner in stepping if priority[owner] == INTERACTIVE}
+            assert {work.owner for work in batch.live} == (pressing or stepping), "a step holds all that do not rest"
         assert len(stepping) + (prefilling is not None) <= slots
+        assert sum(priority[owner] for owner in stepping) <= max(1, slots // 2)
         assert not {work.owner for work in batch.works} & (cancelled | ended)
         if chance.random() < 0.15:  # somebody leaves while the batch runs
             give_up(chance.choice(list(steps_left)))

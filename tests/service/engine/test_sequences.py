@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.engine.batch import Batch, Lane, Work
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
 from service.engine.job import Sampling, SequenceCall, Token
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import Progress, SequenceRunner
@@ -51,6 +51,7 @@ class Writer:
     sampling: Sampling = field(default_factory=lambda: Sampling(logprobs=0))
     arrives: int = 0
     leaves: int | None = None
+    priority: int = INTERACTIVE
     given: dict[int, int] = field(default_factory=dict)
     end_token: int | None = None
     enough: int | None = None
@@ -95,7 +96,7 @@ def write(
     for turn in range(10_000):
         for writer in writers:
             if writer.arrives == turn:
-                scheduler.add(Work(writer, writer.call(), lane))
+                scheduler.add(Work(writer, writer.call(), lane, writer.priority))
             if writer.leaves == turn:
                 scheduler.discard(writer, lane)
         batch = scheduler.next_batch()
@@ -149,8 +150,9 @@ def test_tokens_are_bit_identical_to_being_alone_whoever_comes_and_leaves(
     for _ in range(30):
         arrives = int(rng.integers(0, 60))
         leaves = arrives + int(rng.integers(0, 25)) if rng.random() < 0.25 else None
-        writers.append(random_writer(rng, arrives=arrives, leaves=leaves))
-    write(writers, slots=int(rng.choice([2, 5, 8])), graph=graph)
+        priority = int(rng.choice([INTERACTIVE, BACKGROUND]))  # those of the background rest now and then
+        writers.append(random_writer(rng, arrives=arrives, leaves=leaves, priority=priority))
+    write(writers, slots=int(rng.choice([1, 2, 5, 8])), graph=graph)
     for writer in writers:
         expected = alone(writer, graph)
         assert writer.said() == expected[: len(writer.tokens)]
@@ -469,7 +471,7 @@ def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
                 for thread in threading.enumerate():
                     if thread.name == "amostra-widen":
                         thread.join()
-            ran.append(id(self._graph._stepping))
+            ran.append(id(self._graph._stepping.session))
             return progress
 
     writer = Writer([1, 2, 3], 25, np.linspace(0, 0.99, 25))

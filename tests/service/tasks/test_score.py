@@ -14,11 +14,11 @@ from service.errors import ModelFailed
 from service.loading import load_model
 from service.model import LoadedModel
 from service.settings import Settings
-from service.tasks.score import discoveries, p_values, score_samples, score_texts
+from service.tasks.score import UNSURE, conditional, discoveries, p_values, score_samples, score_texts
 from service.tasks.tokens import tokenize
 from tests.service.tasks.drive import drive, on
 from tests.toys import directories
-from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, START, TABLE, WRITER, normal_images
+from tests.toys.directories import CHARACTERS, CONTEXT, DENSITY, DETECTOR, START, TABLE, WRITER, normal_images
 from tests.toys.graphs import gaussian_log_prob
 
 
@@ -85,6 +85,39 @@ class TestDiscoveries:
         assert np.mean(shares) > 0.2 * fdr, "it would be easy to flag nothing"
 
 
+class TestConditional:
+    def test_is_what_the_definition_says(self) -> None:
+        n, k = 21, 10
+        for j in range(1, n + 1):
+            i = n + 1 - j
+            product = math.prod((i - m) / (n - m) for m in range(k)) if i >= k else 0
+            expected = 1 - (UNSURE * product) ** (1 / k)
+            assert conditional(np.array([j / (n + 1)]), n)[0] == pytest.approx(expected)
+        assert conditional(np.array([1.0]), n)[0] == 1
+
+    def test_no_share_is_larger_for_nine_calibration_sets_in_ten(self) -> None:
+        """The true share of normal scores as low as each calibration score is uniform order statistics."""
+        rng, size, rounds = np.random.default_rng(4), 99, 2000
+        bounds = conditional(np.arange(1, size + 1) / (size + 1), size)
+        good = np.mean([(np.sort(rng.random(size)) <= bounds).all() for _ in range(rounds)])
+        assert good > 1 - UNSURE - 4 * math.sqrt(UNSURE / rounds)
+        assert good < 0.97, "it would be easy to promise nothing"
+
+    def test_false_ones_are_rare_for_nearly_every_calibration_set(self) -> None:
+        """Batch after batch against one calibration set, for several such sets."""
+        rng, shares = np.random.default_rng(5), []
+        for _ in range(30):
+            calibration = np.sort(rng.normal(size=499))
+            of_batches = []
+            for _ in range(60):
+                items = np.concatenate([rng.normal(size=60), rng.normal(-4, 1, size=20)])
+                flagged = discoveries(conditional(p_values(items, calibration), 499), 0.1)
+                of_batches.append(flagged[:60].sum() / max(1, flagged.sum()))
+            shares.append(np.mean(of_batches))
+        assert np.mean(np.array(shares) <= 0.1) >= 1 - UNSURE
+        assert np.mean(shares) > 0.02, "it would be easy to flag nothing"
+
+
 class TestSamples:
     def test_images(self, models: dict[str, LoadedModel]) -> None:
         images = normal_images(20, seed=9)
@@ -123,6 +156,16 @@ class TestSamples:
 
         with pytest.raises(ModelFailed, match="item 1"):
             drive(score_samples(models[TABLE], np.zeros((2, 3), np.float32)), answer)
+
+    def test_nor_is_a_surprise_that_is_none(self, models: dict[str, LoadedModel]) -> None:
+        model = models[DETECTOR]
+        shape = model.manifest.data.shape
+
+        def answer(call: Call) -> dict[str, np.ndarray]:
+            return {"normality": np.zeros((1, 2), np.float32), "surprise": np.full((1, *shape), np.inf, np.float32)}
+
+        with pytest.raises(ModelFailed, match="surprise"):
+            drive(score_samples(model, np.zeros((1, *shape), np.float32), explain=True), answer)
 
 
 @pytest.fixture
@@ -205,6 +248,38 @@ class TestTexts:
 
         drive(score_texts(writer, rows), answer)
         assert len(widths) <= 4
+
+
+class TestLines:
+    """A model that scores whole lines by several statistics, their ends among them."""
+
+    @pytest.fixture
+    def lines(self, tmp_path: Path) -> LoadedModel:
+        directory = directories.write_lines(tmp_path)
+        return load_model(directory, Settings(models=tmp_path, provider="cpu"), "cpu")
+
+    @pytest.mark.parametrize("length", [1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 2 * CONTEXT, 3 * CONTEXT + 5])
+    def test_a_line_has_its_end_and_is_as_strange_as_its_strangest_part(
+        self, lines: LoadedModel, writer: LoadedModel, length: int
+    ) -> None:
+        text = random_text(length, seed=length)
+        ended = tokenize(writer, [text + CHARACTERS[START]], 10_000)
+        parts = -drive(score_texts(writer, ended, explain=True), on(writer)).surprise[0]
+        scores = drive(score_texts(lines, tokenize(lines, [text], 10_000), explain=True), on(lines))
+        assert scores.log_prob[0] == pytest.approx(parts.sum(), abs=1e-3)
+        assert scores.normality[0].tolist() == pytest.approx([parts.sum(), parts.min()], abs=1e-3)
+        assert scores.default == 1
+        assert len(scores.surprise[0]) == length
+        expected = [*parts[: length - 1], parts[length - 1 :].sum()]
+        assert (-scores.surprise[0]).tolist() == pytest.approx(expected, abs=1e-4)
+
+    def test_lines_of_many_lengths_keep_their_order(self, lines: LoadedModel) -> None:
+        rows = tokenize(lines, [random_text(n, seed=i) for i, n in enumerate([40, 1, 7, 33, 100, 7])], 10_000)
+        together = drive(score_texts(lines, rows, explain=True), on(lines))
+        for i, row in enumerate(rows):
+            alone = drive(score_texts(lines, [row], explain=True), on(lines))
+            assert alone.normality[0].tolist() == together.normality[i].tolist()
+            assert alone.surprise[0].tolist() == together.surprise[i].tolist()
 
 
 def test_calibration_of_whole_items_is_not_divided(writer: LoadedModel) -> None:

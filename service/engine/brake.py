@@ -1,0 +1,36 @@
+"""Sessions whose runs can be ended from another thread."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnxruntime as ort
+
+
+class Brake:
+    """Once `pull`ed, runs under way end with an error between two of their nodes, those inside of loops too, and later ones
+    fail at once. A single node that does not come back is not ended by it."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        # The runtime's default. Where it is not said, Python looks for it in vain at every run, which takes 30 µs.
+        self.options.add_run_config_entry("gpu_graph_id", "-1")
+
+    def pull(self) -> None:
+        """End what runs. Safe to call from any thread, more than once."""
+        self.options.terminate = True
+
+
+class BrakedSession(ort.InferenceSession):
+    """A session all of whose runs obey a brake."""
+
+    def __init__(self, brake: Brake, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._brake = brake
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Any, run_options: ort.RunOptions | None = None
+    ) -> Any:
+        return super().run(output_names, input_feed, run_options or self._brake.options)
+
+    def run_with_iobinding(self, iobinding: ort.IOBinding, run_options: ort.RunOptions | None = None) -> None:
+        super().run_with_iobinding(iobinding, run_options or self._brake.options)

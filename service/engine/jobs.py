@@ -1,0 +1,199 @@
+"""The jobs under way: each that was taken in ends exactly once, with a result, an error, or as cancelled.
+
+Threads hold a job while they have rows of it in a batch, or advance its generator; the last of them closes it.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from service.engine.admission import Admission
+from service.engine.batch import INTERACTIVE, Batch, Work
+from service.engine.job import Call
+from service.engine.lanes import lane_of
+from service.engine.limits import Limits
+from service.engine.scheduler import Scheduler
+from service.engine.ticket import Model, Observer, Ticket
+from service.errors import AmostraError, InternalError, ModelFailed, NotReady
+
+log = logging.getLogger("amostra.engine")
+
+
+class Jobs:
+    """Tickets from their arrival to their end, and what they wait for. `changed` is the lock of all of it, and is
+    notified when there is more to do."""
+
+    def __init__(self, limits: Limits, scheduler: Scheduler, admission: Admission, observer: Observer | None) -> None:
+        self.changed = threading.Condition()
+        self.live: set[Ticket] = set()
+        self.closed = False
+        self.interactive = 0
+        """Of those that are live, the ones that somebody waits for."""
+        self.spare_until = 0.0
+        self.patient_until = 0.0
+        """Until then background jobs leave a worker free."""
+        self.hung: dict[str, str] = {}
+        """Models that run no more, by their keys, and why."""
+        self._limits = limits
+        self._scheduler = scheduler
+        self._admission = admission
+        self._observer = observer
+        self._arrivals: deque[Ticket] = deque()
+
+    def take_in(self, ticket: Ticket, *, here: bool) -> bool:
+        """Count a job in. Whether it is to be run by whoever brings it, who allows it by `here`. Raises NotReady."""
+        with self.changed:
+            if self.closed:
+                raise NotReady("the service is stopping: send the request to another replica")
+            pace = self._admission.pace(ticket.model)
+            here = here and not self.interactive and pace.seconds_for(ticket.work) <= self._limits.here_seconds
+            self.live.add(ticket)
+            self.interactive += ticket.priority == INTERACTIVE
+            self._admission.came(ticket)
+            self._arrivals.append(ticket)
+            if not here:
+                self.changed.notify()
+        return here
+
+    def arrived(self) -> bool:
+        """Whether a job waits to be started."""
+        return bool(self._arrivals)
+
+    def next_arrival(self) -> Ticket | None:
+        """A job to be started, which this thread holds from here on; asked with the lock held."""
+        while self._arrivals:
+            ticket = self._arrivals.popleft()
+            if not ticket.cancelled:
+                ticket.holders += 1
+                return ticket
+        return None
+
+    def hold(self, batch: Batch) -> None:
+        """This thread holds the jobs of a batch from here on; asked with the lock held."""
+        for piece in batch.pieces:
+            piece.work.owner.holders += 1
+            self._begins(piece.work.owner)
+        if batch.prompt is not None:
+            self._begins(batch.prompt.owner)
+
+    def hold_again(self, ticket: Ticket) -> bool:
+        """This thread goes on with a sequence's job, unless that was cancelled; asked with the lock held."""
+        if not ticket.cancelled:
+            ticket.holders += 1
+        return not ticket.cancelled
+
+    def _begins(self, ticket: Ticket) -> None:
+        """Some of what this job waits for is in a batch: the first time it has waited for."""
+        if ticket.since is not None and self._observer:
+            self._observer.waited(ticket.model, time.monotonic() - ticket.since, ticket.trace)
+        ticket.since = None
+
+    def start(self, ticket: Ticket) -> None:
+        """Run a job to its first call."""
+        self._advance(ticket, next, ticket.job)
+
+    def resume(self, ticket: Ticket, answer: Any) -> None:
+        """Give a job the answer to its call, or what went wrong with it."""
+        if isinstance(answer, Exception):
+            self._advance(ticket, ticket.job.throw, self._typed(answer, ticket.model))
+        else:
+            self._advance(ticket, ticket.job.send, answer)
+
+    def charge(self, work: Work, seconds: float) -> None:
+        """A job under way has had this much time; asked with the lock held."""
+        if work.owner in self.live:
+            self._admission.had(work.owner, seconds)
+            work.long = work.owner.seconds > self._limits.long_seconds
+
+    def collect(self, work: Work, start: int, stop: int, answer: Any) -> Work | None:
+        """Keep a piece's answer; asked with the lock held. Returns the work where nothing of it is left, and this thread is
+        to go on with it."""
+        ticket = work.owner
+        work.done += stop - start
+        if isinstance(answer, Exception):
+            work.failed = work.failed or answer
+            self._scheduler.discard(ticket, work.lane)
+        elif answer is not None:
+            work.parts.append((start, answer))
+        if work.done == work.call.size or (work.failed is not None and work.done == work.taken):
+            return work
+        if ticket.cancelled and ticket.holders == 1:
+            return work
+        ticket.holders -= 1
+        return None
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
+        with self.changed:
+            if ticket not in self.live or ticket.cancelled:
+                return
+            ticket.cancelled = True
+            self._scheduler.discard(ticket, ticket.lane)
+            close = not ticket.holders
+            if close:
+                self._release(ticket, served=False)
+        if close:
+            ticket.job.close()
+
+    def end(self, ticket: Ticket, result: Any = None, error: Exception | None = None) -> None:
+        """Tell a job's owner how it ended, unless that was done or nobody wants to know."""
+        with self.changed:
+            if ticket not in self.live:
+                return
+            self._scheduler.discard(ticket, ticket.lane)
+            self._release(ticket, served=error is None)
+            if self.interactive and ticket.priority == INTERACTIVE and ticket.seconds <= self._limits.long_seconds:
+                self.spare_until = time.monotonic() + self._limits.spare_seconds
+            cancelled = ticket.cancelled
+        if not cancelled:
+            ticket.result, ticket.error = result, error
+            ticket.on_done(ticket)
+
+    def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
+        """Resume a job and take its next call; this thread is the only one that holds it."""
+        call = lane = None
+        if not ticket.cancelled:
+            try:
+                call = step(value)
+                with self.changed:
+                    lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
+            except StopIteration as stop:
+                self.end(ticket, result=stop.value)
+                return
+            except Exception as error:
+                if not isinstance(error, AmostraError):
+                    log.exception("a job of model %s failed", ticket.model.id)
+                    error = InternalError("the service failed on this request; its log has the reason")
+                self.end(ticket, error=error)
+                ticket.job.close()
+                return
+        with self.changed:
+            if not ticket.cancelled and call is not None and lane is not None:
+                ticket.lane = lane
+                ticket.since = time.monotonic()
+                ticket.holders -= 1
+                long = ticket.seconds > self._limits.long_seconds
+                work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
+                self._scheduler.add(work, self._admission.share(ticket.model).weight)
+                return
+            self._scheduler.discard(ticket, ticket.lane)
+            self._release(ticket, served=False)
+        ticket.job.close()
+
+    def _release(self, ticket: Ticket, *, served: bool) -> None:
+        self.live.discard(ticket)
+        if ticket.priority == INTERACTIVE:
+            self.interactive -= 1
+            self.patient_until = time.monotonic() + self._limits.spare_seconds
+        self._admission.ended(ticket, served=served)
+
+    def _typed(self, error: Exception, model: Model) -> AmostraError:
+        if model.key in self.hung:
+            return ModelFailed(f"model {model.id} {self.hung[model.key]}")
+        if isinstance(error, AmostraError):
+            return error
+        log.error("model %s failed on a request's rows: %s", model.id, error)
+        return ModelFailed(f"model {model.id} failed on this request's rows; no other request is affected")

@@ -1,0 +1,78 @@
+"""The cores that may be used: fewer than the machine has, where somebody said so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cores import usable
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+def written(folder: Path, line: str, **groups: str) -> int:
+    """The cores of a process of these groups, which are named with `__` for a slash."""
+    for name, text in groups.items():
+        place = folder / "fs" / name.replace("__", "/")
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cpu.max").write_text(text)
+    own = folder / "cgroup"
+    own.write_text(line)
+    return usable(folder / "fs", own)
+
+
+@pytest.mark.parametrize(
+    ("said", "cores"),
+    [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("9900000 100000", 8)],
+)
+def test_the_quota_of_a_container_counts(tmp_path: Path, said: str, cores: int) -> None:
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs" / "cpu.max").write_text(f"{said}\n")
+    (tmp_path / "own").write_text("0::/\n")
+    assert usable(tmp_path / "fs", tmp_path / "own") == cores
+
+
+def test_the_smallest_quota_of_all_groups_above_counts(tmp_path: Path) -> None:
+    own = "0::/kubepods/pod/box\n"
+    assert written(tmp_path, own, kubepods="400000 100000", kubepods__pod="max 100000") == 4
+    assert written(tmp_path, own, kubepods__pod__box="300000 100000") == 3
+
+
+def test_the_first_version_of_control_groups_counts_too(tmp_path: Path) -> None:
+    place = tmp_path / "fs" / "cpu"
+    place.mkdir(parents=True)
+    (place / "cpu.cfs_quota_us").write_text("300000\n")
+    (place / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "own").write_text("5:memory:/a\n4:cpu,cpuacct:/a\n")
+    assert usable(tmp_path / "fs", tmp_path / "own") == 3
+    (place / "cpu.cfs_quota_us").write_text("-1\n")
+    assert usable(tmp_path / "fs", tmp_path / "own") == 8
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "100000", "1 0"])
+def test_files_that_say_nothing_bound_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs" / "cpu.max").write_text(text)
+    (tmp_path / "own").write_text("0::/\n")
+    assert usable(tmp_path / "fs", tmp_path / "own") == 8
+
+
+def test_no_files_bound_nothing(tmp_path: Path) -> None:
+    assert usable(tmp_path, tmp_path / "missing") == 8
+
+
+def test_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    assert usable(tmp_path, tmp_path / "missing") == 2
+
+
+def test_workers_follow_it_unless_something_is_said() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from service.settings import Settings; print(Settings().workers, Settings(workers=7).workers)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 7\n"
