@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 export BENTOML_HOME ?= $(CURDIR)/.bentoml
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve test lint train report bench lock clean image image-gpu image-jobs jobs-test container-test helm-lint fuzz kserve-test browser-test chaos soak audit sbom
+.PHONY: help serve test tutorials lint train report bench lock clean image image-gpu image-jobs jobs-test container-test helm-lint fuzz kserve-test browser-test chaos soak audit sbom
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,6 +29,9 @@ serve: .venv/ready  ## Serve the models in exported/ (or $AMOSTRA_MODELS) on por
 test: .venv-dev/ready  ## Run all tests
 	.venv-dev/bin/python -m pytest
 
+tutorials: .venv-dev/ready  ## Run the tutorials of docs/ as a person would, with all their training steps
+	.venv-dev/bin/python -m tests.docs.tutorials
+
 lint: .venv-dev/ready  ## Check style and types
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
@@ -41,7 +44,7 @@ report: .venv-dev/ready  ## Write report/index.html: figures and pictures of all
 	.venv-dev/bin/python -m training report
 
 BENCHMARKS := mixed_clients http_overhead one_client one_shot_limit one_shot_peers text_one_stream text_http \
-	diffusion_mixed diffusion_one density fairness memory device table_rows jobs_rows jobs_workers jobs_kills batch_beside adbench one_class_mnist
+	diffusion_mixed diffusion_one density fairness memory device table_rows jobs_rows jobs_workers jobs_kills batch_beside adbench one_class_mnist scores_over_http
 
 bench: .venv-dev/ready .venv/ready  ## Measure the service beside its peers (hours; BENCHMARKS=http_overhead for one of them)
 	set -e; for name in $(BENCHMARKS); do .venv-dev/bin/python -m benchmarks.$$name; done

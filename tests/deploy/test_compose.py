@@ -34,12 +34,13 @@ def test_the_images_are_of_this_version() -> None:
     assert chart["appVersion"] == VERSION
 
 
-def test_the_service_can_write_to_a_bounded_tmp_only() -> None:
+def test_the_service_can_write_to_a_bounded_tmp_and_its_batches_only() -> None:
     service = SERVICES["amostra"]
     assert service["read_only"] is True
     (tmp,) = service["tmpfs"]
     assert re.match(r"/tmp:size=\d+m", tmp)
-    assert all(volume.endswith(":ro") for volume in service["volumes"])
+    written = [volume for volume in service["volumes"] if not volume.endswith(":ro")]
+    assert written == [f"batches:{service['environment']['AMOSTRA_BATCH_DIR']}"]
 
 
 def test_there_is_time_to_drain() -> None:

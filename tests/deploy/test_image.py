@@ -23,11 +23,16 @@ def test_a_cpu_s_image_can_take_the_plain_runtime() -> None:
 
 def test_what_is_installed_beside_serve_txt_is_pinned_and_not_in_it() -> None:
     names = {line.split("==")[0] for line in lines("serve.txt")}
-    for file in ("serve-gpu.txt", "serve-options.txt"):
+    for file in ("serve-gpu.txt", "serve-options.txt", "jobs.txt"):
         assert lines(file)
         for line in lines(file):
             assert re.fullmatch(r"[\w.-]+==[\w.]+", line)
             assert line.split("==")[0] not in names
+
+
+def test_an_image_for_jobs_has_what_the_others_have() -> None:
+    """It is made from jobs.txt in place of serve-options.txt."""
+    assert set(lines("serve-options.txt")) <= set(lines("jobs.txt"))
 
 
 def test_everything_that_is_copied_reaches_the_builder() -> None:
