@@ -3,6 +3,7 @@
 python -m tests.readme http://127.0.0.1:3000     # renews the outputs and pictures, with a service running there
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,14 +36,26 @@ def blocks(text: str) -> list[list[Step]]:
     return found
 
 
+def desk(url: str, folder: Path) -> dict[str, str]:
+    """Prepare a folder to work in, with the documentation's pictures. Returns an environment with the client's command on
+    its path, which looks for the service at url."""
+    command = folder / "bin" / "amostra"
+    if not command.exists():
+        (folder / "docs").symlink_to(ROOT / "docs")
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m amostra "$@"\n')
+        command.chmod(0o755)
+    path = f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "AMOSTRA_URL": url}
+
+
 def run(command: str, url: str, folder: Path) -> str:
     """Run a command of the README against the service at url. Raises where it fails."""
-    if not (folder / "docs").exists():
-        (folder / "docs").symlink_to(ROOT / "docs")
     address = url.removeprefix("http://")
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command.replace("localhost:3000", address)],
         cwd=folder,
+        env=desk(url, folder),
         capture_output=True,
         text=True,
         timeout=60,

@@ -29,12 +29,15 @@ def test_commands_print_what_the_readme_says(steps, shipped_service: str, tmp_pa
 def test_python_example_runs(shipped_service: str) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", readme.README.read_text("utf-8"), re.DOTALL)
     names: dict = {}
-    exec(compile(example.replace("http://localhost:3000", shipped_service), "README.md", "exec"), names)
+    example = example.replace("localhost:3000", shipped_service.removeprefix("http://"))
+    exec(compile(example, "README.md", "exec"), names)
     assert names["picture"]
+    assert names["sevens"].shape == (16, 1, 28, 28)
+    assert names["images"].shape == (4, 1, 28, 28)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["serve", "test", "lint", "train", "bench"])
+@pytest.mark.parametrize("target", ["serve", "test", "lint", "train", "bench", "soak", "chaos", "audit", "sbom", "fuzz"])
 def test_make_targets_exist(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=readme.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
