@@ -23,7 +23,7 @@ from benchmarks.environments import environment, versions
 from benchmarks.harness import Comparison
 from benchmarks.results import installed, parse, publish
 from benchmarks.side import Side
-from service.tasks.score import discoveries, p_values
+from service.tasks.score import conditional, discoveries, p_values
 from training.data.source import keyed
 from training.data.tables import FILES, Rows
 from training.family import DataSummary
@@ -111,18 +111,18 @@ def measure(recipe: Recipe, rows: Split, seed: int) -> Measured:
         {"default": aurocs[family.names[default]], **aurocs},
         tuple(float((normal <= alpha).mean()) for alpha in ALPHAS),
         len(normal),
-        false_discoveries(p, rows.anomalous, np.random.default_rng(seed)),
+        false_discoveries(p, rows.anomalous, len(calibration), np.random.default_rng(seed)),
     )
 
 
-def false_discoveries(p: np.ndarray, anomalous: np.ndarray, rng: np.random.Generator) -> float:
-    """The mean share of normal rows among those that BH flags, over batches drawn from the test rows."""
+def false_discoveries(p: np.ndarray, anomalous: np.ndarray, calibrated: int, rng: np.random.Generator) -> float:
+    """The mean share of normal rows among those that the service's rule flags, over batches drawn from the test rows."""
     normal, strange, shares = np.flatnonzero(anomalous == 0), np.flatnonzero(anomalous), []
     few = min(BATCH_ANOMALIES, len(strange))
     for _ in range(BATCHES):
         some = rng.choice(normal, min(BATCH_ROWS - few, len(normal)), replace=False)
         batch = np.concatenate([some, rng.choice(strange, few, replace=False)])
-        flagged = discoveries(p[batch], FDR)
+        flagged = discoveries(conditional(p[batch], calibrated), FDR)
         shares.append((flagged & (anomalous[batch] == 0)).sum() / max(1, flagged.sum()))
     return float(np.mean(shares))
 

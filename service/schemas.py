@@ -122,8 +122,8 @@ class ScoreFields(_Body):
         Field(
             gt=0,
             lt=1,
-            description="Instead of alpha: the share of false alarms among those of this request, at most. It holds for "
-            "nine calibration sets in ten, whatever the requests, so that a small set finds little.",
+            description="Instead of alpha: the share of false alarms among those of this request, at most. With "
+            "1,000 calibration scores or more it holds for nine such sets in ten by itself, with fewer on average over sets.",
         ),
     ] = None
     statistic: Annotated[

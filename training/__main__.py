@@ -5,6 +5,7 @@
     python -m training evaluate exported/shakespeare-gpt/1
     python -m training run shakespeare-gpt            # all three
     python -m training calibrate exported/mnist-flow/1 --data my-pictures/
+    python -m training adopt my-llama-onnx --name my-llama   # a decoder that Hugging Face Optimum exported
     python -m training sign exported/mnist-flow/1 --key private.pem
     python -m training report --output report/index.html   # a page about all exported models
 
@@ -52,6 +53,14 @@ def parser() -> argparse.ArgumentParser:
         "--data", type=Path, required=True, help="a folder of pictures, .npy, .csv, .parquet or .txt"
     )
     calibrate.add_argument("--size", type=int, default=10_000, help="how many items to use at most")
+    adopt = commands.add_parser("adopt", help="make a model directory of a decoder that Hugging Face Optimum exported")
+    adopt.add_argument("folder", type=Path, help="what optimum-cli wrote: model.onnx, tokenizer.json, config.json …")
+    adopt.add_argument("--name", required=True, help="the model's name, and its directory's")
+    adopt.add_argument("--version", default="1")
+    adopt.add_argument("--description", default="", help="a sentence for the model's card")
+    adopt.add_argument("--licence", default="that of the model")
+    adopt.add_argument("--context", type=int, help="the most tokens in a text (default: the model's own, up to 2048)")
+    adopt.add_argument("--exported", type=Path, default=EXPORTED, help="where models are written")
     sign = commands.add_parser("sign", help="sign a model, for services that serve signed ones only")
     sign.add_argument("model", type=Path, help="a model directory, such as exported/mnist-flow/1")
     sign.add_argument("--key", type=Path, required=True, help="an Ed25519 private key as PEM")

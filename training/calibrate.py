@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from contract import Capability, Manifest, read_manifest, write_manifest
@@ -17,6 +18,7 @@ from training.data.normal import normal_items
 from training.data.source import in_order
 from training.family import Batch, Source
 from training.graphs import open_session, sha256
+from training.scored_lines import scored_lines
 
 BATCH_SIZE = 64
 _USUAL = 0.999
@@ -33,7 +35,9 @@ def calibration(directory: Path, manifest: Manifest, source: Source, size: int, 
     Raises CalibrationError where there is nothing to score with or on, or a score is no number.
     """
     batches = (source.at(indices) for indices in in_order(source, BATCH_SIZE, size))
-    if Capability.SCORE in manifest.capabilities:
+    if manifest.data.kind == "text" and _are_lines(source):
+        scores, surprise = _of_lines(directory, manifest, batches)
+    elif Capability.SCORE in manifest.capabilities:
         scores, surprise = _normality(directory, manifest, batches)
     else:
         scores, surprise = _log_prob(directory, manifest, batches)
@@ -84,6 +88,34 @@ def statistic_of(manifest: Manifest) -> Literal["log_prob", "log_prob_per_token"
     return "log_prob_per_token" if manifest.data.kind == "text" else "log_prob"
 
 
+def _are_lines(source: Source) -> bool:
+    """Whether its items are whole texts of any length, rather than windows of one text."""
+    return len(source) > 0 and "lengths" in source.at(torch.zeros(1, dtype=torch.int64))
+
+
+def _of_lines(
+    directory: Path, manifest: Manifest, batches: Iterator[Batch]
+) -> tuple[NDArray[np.float64], float | None]:
+    """By the server's own code: (N, n) of a `score` graph, else (n,)."""
+    text = manifest.text
+    assert text is not None, "the contract asks for it"
+    if not manifest.capabilities.keys() & {Capability.SCORE, Capability.LOG_DENSITY}:
+        raise CalibrationError(_cannot(manifest))
+    start, ended = len(text.start), text.end_token is not None
+    lines = (
+        [row[start : n - ended] for row, n in zip(batch["input_ids"].numpy(), batch["lengths"].tolist(), strict=True)]
+        for batch in batches
+    )
+    found = list(scored_lines(directory, manifest, lines))
+    normality = np.concatenate([scores.normality for scores in found]).T
+    surprise = [line for scores in found for line in scores.surprise or ()]
+    return (normality if manifest.scoring is not None else normality[0]), _rare(surprise)
+
+
+def _cannot(manifest: Manifest) -> str:
+    return f"{manifest.name}: expected a model that scores, found {', '.join(manifest.capabilities)}"
+
+
 def _normality(
     directory: Path, manifest: Manifest, batches: Iterator[Batch]
 ) -> tuple[NDArray[np.float64], float | None]:
@@ -106,16 +138,15 @@ def _log_prob(
 ) -> tuple[NDArray[np.float64], float | None]:
     """Of an item, (n,); of text, per predicted token of a window. And the surprise that is rare."""
     if Capability.LOG_DENSITY not in manifest.capabilities:
-        raise CalibrationError(
-            f"{manifest.name}: expected a model that scores, found {', '.join(manifest.capabilities)}"
-        )
+        raise CalibrationError(_cannot(manifest))
     graph = manifest.capabilities[Capability.LOG_DENSITY]
     session = open_session(directory / graph.file)
     names = [t.name for t in graph.outputs]
     scores, surprises = [np.zeros(0)], []
     for batch in batches:
         if manifest.data.kind == "text":
-            feed = _texts(batch)
+            input_ids = batch["input_ids"].numpy()  # (B, T)
+            feed = {"input_ids": input_ids, "lengths": np.full(len(input_ids), input_ids.shape[1], np.int64)}
             predicted = feed["lengths"] - 1
         else:
             feed, predicted = {"x": batch["x"].numpy()}, 1
@@ -126,13 +157,6 @@ def _log_prob(
         scores.append(log_prob / predicted)
         surprises.append(-outputs.get("log_prob_map", np.zeros(0)))
     return np.concatenate(scores), _rare(surprises)
-
-
-def _texts(batch: Batch) -> dict[str, np.ndarray]:
-    """input_ids (B, T), and lengths (B,), which are T where the batch does not say."""
-    input_ids = batch["input_ids"].numpy()
-    whole = np.full(len(input_ids), input_ids.shape[1], np.int64)
-    return {"input_ids": input_ids, "lengths": batch["lengths"].numpy() if "lengths" in batch else whole}
 
 
 def _rare(surprises: list[np.ndarray]) -> float | None:

@@ -11,6 +11,7 @@ from contract import ManifestError, read_manifest
 from contract.files import MANIFEST_NAME
 from service.signing import SigningError, sign
 from training import data, loop
+from training.adopt import Adoption, AdoptionError, adopt
 from training.calibrate import CalibrationError, renew
 from training.data.source import DataError
 from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table
@@ -29,6 +30,7 @@ INPUT_ERRORS = (
     ManifestError,
     CalibrationError,
     SigningError,
+    AdoptionError,
 )
 
 
@@ -46,6 +48,12 @@ def run(options: argparse.Namespace, overrides: list[str]) -> None:
         print(
             f"calibrated {options.model} on {renewed.size} items; the smallest p-value is {1 / (renewed.size + 1):.2g}"
         )
+        return
+    if options.command == "adopt":
+        if overrides:
+            raise RecipeError(f"adopt: expected no overrides, found {' '.join(overrides)}")
+        asked = Adoption(options.name, options.version, options.description, options.licence, options.context)
+        print(f"wrote {adopt(options.folder, asked, options.exported)}")
         return
     if options.command == "sign":
         if overrides:

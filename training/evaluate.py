@@ -17,6 +17,7 @@ from contract import Capability, Manifest, read_manifest, write_manifest
 from contract.manifest import Measurement
 from training import evaluation
 from training.graphs import open_session
+from training.recipe import DataConfig
 
 BATCH_SIZE = 100
 HEADLINE = 3
@@ -37,6 +38,12 @@ class ExportedModel:
     @classmethod
     def open(cls, directory: Path) -> "ExportedModel":
         return cls(directory, read_manifest(directory))
+
+    @property
+    def trained_on(self) -> DataConfig | None:
+        """The data as its recipe named them, where the manifest says it."""
+        provenance = self.manifest.provenance
+        return DataConfig.model_validate(provenance.hyper_parameters["data"]) if provenance else None
 
     def session(self, capability: Capability) -> onnxruntime.InferenceSession:
         if capability not in self.manifest.capabilities:

@@ -5,8 +5,9 @@ p = (1 + #{scores <= s}) / (n + 1). For an item drawn like the calibration data 
 p <= alpha raises at most a share alpha of false alarms, whatever the model; and as the p-values of several items are
 positively dependent, Benjamini and Hochberg's rule keeps the share of false ones among the flagged (their theorem 2).
 
-That holds on average over calibration sets. A server has one, and judges batch after batch by it; so the rule is given
-p-values that are valid for nine calibration sets in ten, each by itself (their section 3, with Simes' adjustment).
+That holds on average over calibration sets. A server has one, and judges batch after batch by it; so where it has ENOUGH
+scores, the rule is given p-values that are valid for nine calibration sets in ten, each by itself (their section 3, with
+Simes' adjustment). With fewer, the smallest of them would be too large to find anything.
 """
 
 import math
@@ -24,6 +25,7 @@ from service.tasks.tokens import pad, width_of
 
 UNSURE = 0.1
 """How many calibration sets may be unlucky, where false discoveries are bounded."""
+ENOUGH = 1000
 _UNNORMALISED = ("energy", "critic")
 
 
@@ -67,7 +69,9 @@ def p_values(scores: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 
 
 def conditional(p: np.ndarray, size: int) -> np.ndarray:
-    """Conformal p-values (N,) by `size` calibration scores, made valid for that calibration set alone."""
+    """Conformal p-values (N,) by `size` calibration scores, made valid for that calibration set alone if it is large."""
+    if size < ENOUGH:
+        return p
     return _adjusted(size)[np.rint(p * (size + 1)).astype(np.int64)]
 
 

@@ -28,8 +28,8 @@ def test_half_of_the_normal_rows_are_learnt_from_and_standardised_by_themselves(
 
 def test_false_discoveries_are_a_share_of_what_is_flagged() -> None:
     anomalous, rng = np.repeat([0, 1], [900, 50]), np.random.default_rng(0)
-    assert false_discoveries(np.ones(950), anomalous, rng) == 0
-    assert false_discoveries(np.where(anomalous, 1e-6, 1.0), anomalous, rng) == 0
-    assert false_discoveries(np.full(950, 1e-6), anomalous, rng) == pytest.approx(0.9)
+    assert false_discoveries(np.ones(950), anomalous, 10**6, rng) == 0
+    assert false_discoveries(np.where(anomalous, 1e-6, 1.0), anomalous, 10**6, rng) == 0
+    assert false_discoveries(np.full(950, 1e-6), anomalous, 10**6, rng) == pytest.approx(0.9)
     uniform = np.where(anomalous, 1e-6, rng.random(950))
-    assert 0 < false_discoveries(uniform, anomalous, rng) < 0.12
+    assert 0 < false_discoveries(uniform, anomalous, 10**6, rng) < 0.12

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from contract import read_manifest
+from service.codecs.columns import from_objects
 from service.loading import load_model
 from service.settings import Settings
 from service.tasks.score import score_samples, score_texts
@@ -58,10 +62,45 @@ def test_rows_of_an_array_and_a_limit(tmp_path: Path) -> None:
     assert np.sort(p_values(directory, rows[:20])) == pytest.approx(evenly(20))
 
 
-def test_lines_of_a_text(tmp_path: Path) -> None:
-    directory = directories.write_writer(tmp_path / "store")
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_rows_of_a_table_by_their_columns(tmp_path: Path, suffix: str) -> None:
+    directory = directories.write_sensors(tmp_path / "store")
+    rng = np.random.default_rng(3)
+    flow = rng.normal(0.5, 1, COUNT).round(3).tolist()
+    flow[4] = None
+    rows = pa.table(
+        {"valve": rng.choice(["open", "shut"], COUNT), "flow": flow, "pressure": rng.normal(0.5, 1, COUNT).round(3)}
+    )
+    path = tmp_path / f"normal{suffix}"
+    (pa.csv.write_csv if suffix == ".csv" else pa.parquet.write_table)(rows, path)
+    assert main(["calibrate", str(directory), "--data", str(path)]) == 0
+    model = load_model(directory, Settings(models=directory.parents[1], provider="cpu"), "cpu")
+    vectors = from_objects(rows.to_pylist(), model.manifest.data.columns, "rows")
+    assert np.sort(p_values(directory, vectors)) == pytest.approx(evenly(COUNT))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "says"),
+    [
+        ("pressure,flow", "1,2", "no column 'valve'"),
+        ("pressure,flow,valve", "1,2,stuck", "column 'valve': expected one of 'open', 'shut', found 'stuck'"),
+        ("pressure,flow,valve", ",2,open", "column 'pressure': expected a value"),
+    ],
+)
+def test_a_table_with_other_columns_or_values_is_refused(tmp_path: Path, header: str, row: str, says: str, capsys):
+    directory = directories.write_sensors(tmp_path / "store")
+    before = (directory / "manifest.json").read_bytes()
+    (tmp_path / "rows.csv").write_text(f"{header}\n{row}\n")
+    assert main(["calibrate", str(directory), "--data", str(tmp_path / "rows.csv")]) == 2
+    assert says in capsys.readouterr().err
+    assert (directory / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("write", [directories.write_writer, directories.write_lines])
+def test_lines_of_a_text(tmp_path: Path, write) -> None:
+    directory = write(tmp_path / "store")
     rng = np.random.default_rng(2)
-    lines = ["".join(rng.choice(list("abcdefgh "), length)) + "." for length in rng.integers(3, 30, COUNT)]
+    lines = ["".join(rng.choice(list("abcdefgh "), length)) + "." for length in rng.integers(3, 70, COUNT)]
     (tmp_path / "log.txt").write_text("\n".join(lines) + "\n\n")
     assert main(["calibrate", str(directory), "--data", str(tmp_path / "log.txt")]) == 0
     assert np.sort(p_values(directory, lines)) == pytest.approx(evenly(COUNT))

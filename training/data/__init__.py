@@ -15,17 +15,22 @@ from tokenizers import Tokenizer
 from training.data.embedded import Embedded, Encoder
 from training.data.files import from_file
 from training.data.images import DIGITS, Images, Stacked, images, synthetic_images
+from training.data.lines import LINES, encoded, split_lines
+from training.data.pictures import from_folder
 from training.data.source import DataError
 from training.data.tables import FILES, Rows, table
+from training.data.texts import OWN as OWN_TEXT
 from training.data.texts import Windows, split_text, text
-from training.data.tokenizers import UNKNOWN, character_tokenizer, pair_tokenizer
+from training.data.tokenizers import BYTES, UNKNOWN, character_tokenizer, pair_tokenizer
 from training.family import DataSummary, Source
 from training.recipe import DataConfig
 
 HELD_OUT_SHARE = 0.05  # of a training text
-HELD_OUT_ROWS_SHARE = 0.2  # of a table; image sets say their own number
+HELD_OUT_PICTURES_SHARE = 0.3  # of a folder: half of them for calibration alone
+HELD_OUT_ROWS_SHARE = 0.2  # of a table, or of lines; image sets say their own number
 _IMAGES = ("mnist", "stacked-mnist", "bsd400", "synthetic-images", "synthetic-colours")
-_TEXTS = ("tinyshakespeare", "synthetic-text")
+_PICTURES = ("pictures",)
+_TEXTS = ("tinyshakespeare", "synthetic-text", OWN_TEXT)
 _TABLES = (*FILES, "synthetic-table", "table")
 
 
@@ -48,11 +53,17 @@ def load(config: DataConfig, root: Path | None, exported: Path = Path("exported"
 
     Raises DataError where it is not there.
     """
-    for names, read in ((_TEXTS, _text), (_TABLES, _table), (_IMAGES, _images)):
+    for names, read in (
+        (_TEXTS, _text),
+        (LINES, _lines),
+        (_TABLES, _table),
+        (_IMAGES, _images),
+        (_PICTURES, _pictures),
+    ):
         if config.dataset in names:
             dataset = read(config, root)
             return dataset if config.encoder is None else _embedded(dataset, exported / config.encoder)
-    known = ", ".join([*_IMAGES, *_TEXTS, *_TABLES])
+    known = ", ".join([*_IMAGES, *_PICTURES, *_TEXTS, *LINES, *_TABLES])
     raise DataError(f"data.dataset: unknown {config.dataset!r}; known: {known}")
 
 
@@ -83,6 +94,19 @@ def _images(config: DataConfig, root: Path | None) -> Dataset:
     )
 
 
+def _pictures(config: DataConfig, root: Path | None) -> Dataset:
+    name, pixels, labels, classes = from_folder(config, root)
+    first = int(len(pixels) * (1 - HELD_OUT_PICTURES_SHARE))
+    middle = (first + len(pixels)) // 2
+    return Dataset(
+        name=name,
+        summary=DataSummary("image", tuple(pixels.shape[1:]), class_names=classes),
+        train=Images(pixels[:first], labels[:first], flips=config.flips),
+        validation=Images(pixels[first:middle], labels[first:middle]),
+        calibration=Images(pixels[middle:], labels[middle:]),
+    )
+
+
 def _table(config: DataConfig, root: Path | None) -> Dataset:
     if config.dataset == "table":
         name, values, columns = from_file(config, root)
@@ -106,11 +130,8 @@ def _embedded(images: Dataset, model: Path) -> Dataset:
 
 
 def _text(config: DataConfig, root: Path | None) -> Dataset:
-    whole = text(config.dataset, root)
-    if config.tokenizer == "characters":
-        tokenizer = character_tokenizer(whole)
-    else:
-        tokenizer = pair_tokenizer(split_text(whole)[0], config.vocabulary)
+    whole = text(config.dataset, root, config.path)
+    tokenizer = _tokenizer(config, whole, split_text(whole)[0])
     tokens = torch.tensor(tokenizer.encode(split_text(whole)[0]).ids)
     start, unknown = tokenizer.encode("\n").ids[0], tokenizer.token_to_id(UNKNOWN)
     context, total = config.context, len(tokens)
@@ -122,10 +143,38 @@ def _text(config: DataConfig, root: Path | None) -> Dataset:
     if len(held_out) < 2:
         raise DataError(f"data.context: {context} is too long to hold out two windows of {total} tokens; shorten it")
     return Dataset(
-        name=config.dataset,
+        name=Path(config.path).name if config.path else config.dataset,
         summary=DataSummary("text", vocabulary=tokenizer.get_vocab_size() - (unknown is not None), start_token=start),
         train=Windows(tokens, size, train),
         validation=Windows(tokens, size, held_out[::2]),
         calibration=Windows(tokens, size, held_out[1::2]),
         tokenizer=tokenizer,
     )
+
+
+def _lines(config: DataConfig, root: Path | None) -> Dataset:
+    lines, _ = split_lines(config.dataset, config.path, root, config.shuffled)
+    first = int(len(lines) * (1 - HELD_OUT_ROWS_SHARE))
+    middle = (first + len(lines)) // 2
+    tokenizer = _tokenizer(config, "\n".join(lines), "\n".join(lines[:first]))
+    rows, most = encoded(lines, tokenizer), config.context + 1
+    (line_break,), unknown = tokenizer.encode("\n").ids, tokenizer.token_to_id(UNKNOWN)
+    return Dataset(
+        name=Path(config.path).name if config.path else config.dataset,
+        summary=DataSummary(
+            "text",
+            vocabulary=tokenizer.get_vocab_size() - (unknown is not None),
+            start_token=line_break,
+            end_token=line_break,
+        ),
+        train=rows.part(0, first, most),
+        validation=rows.part(first, middle, most),
+        calibration=rows.part(middle, len(lines)),
+        tokenizer=tokenizer,
+    )
+
+
+def _tokenizer(config: DataConfig, whole: str, learnt_from: str) -> Tokenizer:
+    if config.tokenizer == "characters":
+        return character_tokenizer(whole)
+    return pair_tokenizer(learnt_from, BYTES if config.tokenizer == "bytes" else config.vocabulary)

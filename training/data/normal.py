@@ -8,9 +8,11 @@ import torch
 from tokenizers import Tokenizer
 
 from contract import Manifest
-from service.codecs import picture
+from service.codecs import picture, table
+from service.codecs.columns import columns_of
 from service.errors import AmostraError
 from service.tasks.samples import as_images, check_range
+from training.data.files import MEDIA_TYPES as TABLES
 from training.data.source import DataError
 from training.family import Batch, Source
 
@@ -33,7 +35,7 @@ class Items:
 
 def normal_items(path: Path, directory: Path, manifest: Manifest) -> Source:
     """What lies at `path` as a model takes it: a folder of pictures of one size, an array .npy (N, …), rows of a table in
-    .csv or .parquet, or a text with an item in each line, of which no more than the context counts.
+    .csv, .parquet or .arrow, or a text with an item in each line.
 
     Raises DataError, naming what is wrong.
     """
@@ -43,12 +45,14 @@ def normal_items(path: Path, directory: Path, manifest: Manifest) -> Source:
     try:
         if kind == "text":
             return _lines(path, directory, manifest)
-        if path.suffix == ".npy":
+        if kind == "vector" and path.suffix.lower() in TABLES:
+            array = _rows(path, manifest)
+        elif path.suffix == ".npy":
             array = np.load(path, allow_pickle=False)
         elif kind == "image":
             array = _pictures(path, manifest)
         else:
-            raise DataError(f"data: expected .npy, .csv or .parquet for rows of a table, found {path.name}")
+            raise DataError(f"data: expected .npy, {', '.join(TABLES)} for rows of a table, found {path.name}")
         if kind == "image":
             array = as_images(np.asarray(array, np.float32), manifest.data, "data")
             check_range(array, manifest.data, "data")
@@ -62,6 +66,13 @@ def normal_items(path: Path, directory: Path, manifest: Manifest) -> Source:
     if not np.isfinite(rows).all():
         raise DataError(f"{path}: expected finite numbers, found NaN or infinity")
     return Items({"x": torch.from_numpy(rows)})
+
+
+def _rows(path: Path, manifest: Manifest) -> np.ndarray:
+    """As a request's: columns by their names, in any order."""
+    unbounded = 2**62
+    known = columns_of(manifest.data)
+    return table.decode(path.read_bytes(), TABLES[path.suffix.lower()], known, unbounded, unbounded, path.name)
 
 
 def _pictures(path: Path, manifest: Manifest) -> np.ndarray:
@@ -82,11 +93,12 @@ def _lines(path: Path, directory: Path, manifest: Manifest) -> Items:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     tokenizer = Tokenizer.from_file(str(directory / text.tokenizer.file))
     unknown = tokenizer.token_to_id("<unk>")
+    end = () if text.end_token is None else (text.end_token,)
     rows = []
     for encoding in tokenizer.encode_batch(lines, add_special_tokens=False):
         if unknown in encoding.ids or max(encoding.ids, default=0) >= text.vocabulary:
             raise DataError(f"{path}: a line has characters that the model has never seen: {lines[len(rows)][:60]!r}")
-        rows.append([text.start_token, *encoding.ids][: text.context + 1])
+        rows.append([*text.start, *encoding.ids, *end])
     if not rows:
         raise DataError(f"{path}: expected an item in each line, found none")
     width = max(map(len, rows))

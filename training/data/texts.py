@@ -9,6 +9,7 @@ from training.data.source import DataError
 from training.family import Batch
 
 TEXT_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+OWN = "text"
 TEST_SHARE = 0.1  # of tiny Shakespeare, by convention
 
 
@@ -27,8 +28,10 @@ class Windows:
         return {"input_ids": self.tokens[self.starts[indices][:, None] + torch.arange(self.size)]}  # (B, size)
 
 
-def text(name: str, root: Path | None) -> str:
-    """The whole text of a dataset."""
+def text(name: str, root: Path | None, path: str | None = None) -> str:
+    """The whole text of a dataset, or of the file at `path`. Raises DataError where it is not there, or no UTF-8."""
+    if name == OWN:
+        return _own(path, root)
     if name == "synthetic-text":
         lines = (f"line {i * 7 % 13} says: the sum of {i % 5} and {i % 7} is {i % 5 + i % 7}.\n" for i in range(600))
         return "".join(lines)
@@ -38,6 +41,19 @@ def text(name: str, root: Path | None) -> str:
         raise DataError(f"data root: expected {name}/input.txt in {root}, found none")
     file = str(root / name / "input.txt") if root else TEXT_URL
     return load_dataset("text", data_files=file, split="train", sample_by="document")[0]["text"]
+
+
+def _own(path: str | None, root: Path | None) -> str:
+    if path is None:
+        raise DataError("data.path: expected a text file, found none: give --data.path")
+    places = [Path(path), *([root / path] if root else [])]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise DataError(f"data.path: expected a text file, found none at {' or '.join(map(str, places))}")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"data.path: expected UTF-8 in {file}, found {error.reason} at byte {error.start}") from error
 
 
 def split_text(whole: str) -> tuple[str, str]:

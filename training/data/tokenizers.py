@@ -1,4 +1,4 @@
-"""Tokens of text, in the `tokenizers` library's own file format: its characters, or byte pairs learnt from it.
+"""Tokens of text, in the `tokenizers` library's own file format: its characters, its bytes, or byte pairs learnt from it.
 
 Of characters, one that the text does not have becomes <unk>, whose id equals the model's vocabulary size: it is outside of
 the embedding table, so a server can see it and refuse it.
@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
 
 UNKNOWN = "<unk>"
+BYTES = 256  # a vocabulary of byte pairs that has no pairs: any text can be encoded, byte by byte
 
 
 def character_tokenizer(text: str) -> Tokenizer:

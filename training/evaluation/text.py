@@ -24,7 +24,9 @@ def text_nats_per_char(model: ExportedModel, data_root: Path | None, seed: int) 
     settings = model.manifest.text
     assert settings is not None
     tokenizer = Tokenizer.from_file(str(model.directory / settings.tokenizer.file))
-    test = split_text(text(model.manifest.data.dataset, data_root))[1]
+    own = model.trained_on
+    whole = text(own.dataset, data_root, own.path) if own else text(model.manifest.data.dataset, data_root)
+    test = split_text(whole)[1]
     tokens = [settings.start_token, *tokenizer.encode(test).ids]
     session = model.session(Capability.LOG_DENSITY)
     context, total = settings.context, 0.0

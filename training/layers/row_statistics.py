@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.layers.closest import Closest
+from training.layers.flows import Flows
 from training.layers.mixtures import Mixtures
 from training.layers.shrunk_gaussian import ShrunkGaussian
 from training.models.kde import LogDensity
@@ -104,6 +105,20 @@ class SeveralGaussians(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.mixtures(self.space(x))
+
+    def held_out(self, known: Tensor) -> Tensor:
+        return self.left_out
+
+
+class OfFlows(nn.Module):
+    """The log-density of spline flows, in nats; `left_out` has been found when they were trained."""
+
+    def __init__(self, flows: Flows, left_out: Tensor):
+        super().__init__()
+        self.flows, self.left_out = flows, left_out
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.flows(x)
 
     def held_out(self, known: Tensor) -> Tensor:
         return self.left_out

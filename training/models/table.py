@@ -4,6 +4,7 @@
     kde                                 log-density of kernels around known rows; the bandwidth is trained
     gaussian                            log-density of a Gaussian with a shrunk covariance
     mixture, mixture_ranks              log-density of mixtures of Gaussians, in two spaces
+    flow                                log-density of spline flows, where there are FLOW_ROWS rows to learn from
     ensemble                            mean log of the share of normal rows that are as strange, over all of them
 
 Rows x (B, D) are standardised by the training rows inside the graph. Shares are those among the known rows, each scored by
@@ -27,14 +28,17 @@ from contract.manifest import Scoring
 from training import pseudo_rows
 from training.family import Batch, DataSummary, Family, Frozen, GraphExport, OptimizerConfig, Source
 from training.layers.combination import TailLogProbability
+from training.layers.flows import Flows
 from training.layers.mixtures import Mixtures
 from training.layers.rank_gaussian import RankGaussian
-from training.layers.row_statistics import Decorrelated, Kernels, NearestRows, OneGaussian, SeveralGaussians
+from training.layers.row_statistics import Decorrelated, Kernels, NearestRows, OfFlows, OneGaussian, SeveralGaussians
 from training.layers.shrunk_gaussian import ShrunkGaussian
 
 ENSEMBLE = "ensemble"
 ANCHOR = "knn"
-STATISTICS = ("knn", "knn_decorrelated", "knn_ranks", "kde", "gaussian", "mixture", "mixture_ranks")
+FLOW = "flow"
+STATISTICS = ("knn", "knn_decorrelated", "knn_ranks", "kde", "gaussian", "mixture", "mixture_ranks", FLOW)
+FLOW_ROWS = 1000
 MADE = 4  # of each held-out row, by each kind
 STEPS = 8  # in which half of the ensemble's weight is given away
 EQUAL = 1e-6  # of a squared distance: rows that are there twice would have the bandwidth be 0
@@ -81,6 +85,7 @@ class TableScores(Family):
     scale: Tensor
     points: Tensor
     left_out: Tensor
+    flow_left_out: Tensor
     count: Tensor
 
     class Config(Frozen):
@@ -97,7 +102,7 @@ class TableScores(Family):
         size = data.shape[0] if data.kind == "vector" else None
         if size is None:
             raise ValueError(f"data: expected vectors, found {data.kind}; data.encoder makes vectors of images")
-        if set(config.statistics) - {*STATISTICS, ENSEMBLE} or not self.singles:
+        if set(config.statistics) - {*STATISTICS, ENSEMBLE} or not set(config.statistics) - {ENSEMBLE}:
             known = ", ".join((*STATISTICS, ENSEMBLE))
             raise ValueError(f"model.statistics: expected some of {known}, found {', '.join(config.statistics)}")
         self.register_buffer("centre", torch.zeros(size))
@@ -107,14 +112,27 @@ class TableScores(Family):
         self.register_buffer("count", torch.ones((), dtype=torch.int64))
         self.gaussian, self.ranks = ShrunkGaussian(size), RankGaussian(size)
         self.mixtures = nn.ModuleList(Mixtures(size, config.components) for _ in range(2))
+        if FLOW in config.statistics and size > 1:
+            self.flows: Flows | None = Flows(size)
+            self.register_buffer("flow_left_out", torch.zeros(config.points))
+        else:
+            self.flows = None
         self.log_bandwidth = nn.Parameter(torch.zeros(1))
         self.default, self.chosen_by = 0, ""
-        self.weights = torch.full((len(self.singles),), 1 / len(self.singles)) if self.has_ensemble else None
+        self.weights = self._equal_weights()
+
+    def _equal_weights(self) -> Tensor | None:
+        return torch.full((len(self.singles),), 1 / len(self.singles)) if self.has_ensemble else None
 
     @property
     def singles(self) -> tuple[str, ...]:
         """The statistics without the ensemble, in their order."""
-        return tuple(name for name in STATISTICS if name in self.config.statistics)
+        return tuple(name for name in STATISTICS if name in self.config.statistics and (name != FLOW or self.has_flow))
+
+    @property
+    def has_flow(self) -> bool:
+        """Whether there were rows enough for one."""
+        return self.flows is not None and int(self.count) >= FLOW_ROWS
 
     @property
     def has_ensemble(self) -> bool:
@@ -142,19 +160,24 @@ class TableScores(Family):
         known = x[: len(self.points)]
         self.count.fill_(len(known))
         self.points[: len(known)] = known
+        if not self.singles:
+            raise ValueError(f"model.statistics: a flow alone needs {FLOW_ROWS} rows at least, found {len(known)}")
         self.gaussian.fit(x)
         self.ranks.fit(x)
         for number, name in enumerate(("mixture", "mixture_ranks")):
             if name in self.singles:
                 held_out = self.mixtures[number].fit(x if number == 0 else self.ranks(x), self.config.rows)
                 self.left_out[: len(known), number] = held_out[: len(known)]
+        if self.flows is not None and self.has_flow:
+            self.flow_left_out[: len(known)] = self.flows.fit(x, self.config.rows)[: len(known)]
+        self.weights = self._equal_weights()
 
     def bandwidth(self) -> Tensor:
         """h, (1,), in standard deviations."""
         return self.log_bandwidth.exp() * int(self.count) ** (-1 / (len(self.centre) + 4))
 
     def optimizers(self, player: str, settings: OptimizerConfig) -> list[torch.optim.Optimizer]:
-        return [torch.optim.Adam(self.parameters(), settings.learning_rate, settings.betas)]
+        return [torch.optim.Adam([self.log_bandwidth], settings.learning_rate, settings.betas)]
 
     def loss(self, player: str, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Minus the log-density of known rows under the kernels around all the others that differ."""
@@ -177,6 +200,7 @@ class TableScores(Family):
             "gaussian": lambda: OneGaussian(self.gaussian),
             "mixture": lambda: SeveralGaussians(same, self.mixtures[0], left_out[:, 0]),
             "mixture_ranks": lambda: SeveralGaussians(ranks, self.mixtures[1], left_out[:, 1]),
+            FLOW: lambda: OfFlows(self.flows, self.flow_left_out[: int(self.count)]),
         }
         return {name: made[name]() for name in self.singles}
 

@@ -87,8 +87,8 @@ class TestDiscoveries:
 
 class TestConditional:
     def test_is_what_the_definition_says(self) -> None:
-        n, k = 21, 10
-        for j in range(1, n + 1):
+        n, k = 1001, 500
+        for j in (1, 2, 10, 100, 500, 502, 503, 1001):
             i = n + 1 - j
             product = math.prod((i - m) / (n - m) for m in range(k)) if i >= k else 0
             expected = 1 - (UNSURE * product) ** (1 / k)
@@ -97,21 +97,25 @@ class TestConditional:
 
     def test_no_share_is_larger_for_nine_calibration_sets_in_ten(self) -> None:
         """The true share of normal scores as low as each calibration score is uniform order statistics."""
-        rng, size, rounds = np.random.default_rng(4), 99, 2000
+        rng, size, rounds = np.random.default_rng(4), 1000, 1000
         bounds = conditional(np.arange(1, size + 1) / (size + 1), size)
         good = np.mean([(np.sort(rng.random(size)) <= bounds).all() for _ in range(rounds)])
         assert good > 1 - UNSURE - 4 * math.sqrt(UNSURE / rounds)
         assert good < 0.97, "it would be easy to promise nothing"
 
+    def test_few_scores_are_left_what_they_can_say(self) -> None:
+        p = np.array([0.001, 0.5, 1.0])
+        assert conditional(p, 999).tolist() == p.tolist()
+
     def test_false_ones_are_rare_for_nearly_every_calibration_set(self) -> None:
         """Batch after batch against one calibration set, for several such sets."""
         rng, shares = np.random.default_rng(5), []
         for _ in range(30):
-            calibration = np.sort(rng.normal(size=499))
+            calibration = np.sort(rng.normal(size=1999))
             of_batches = []
             for _ in range(60):
                 items = np.concatenate([rng.normal(size=60), rng.normal(-4, 1, size=20)])
-                flagged = discoveries(conditional(p_values(items, calibration), 499), 0.1)
+                flagged = discoveries(conditional(p_values(items, calibration), 1999), 0.1)
                 of_batches.append(flagged[:60].sum() / max(1, flagged.sum()))
             shares.append(np.mean(of_batches))
         assert np.mean(np.array(shares) <= 0.1) >= 1 - UNSURE

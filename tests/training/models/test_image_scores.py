@@ -1,10 +1,12 @@
 """The exported scores: what they are, that they tell what is strange and where, and that alarms are as rare as promised."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from contract import Capability
 from service.tasks.score import p_values
@@ -12,6 +14,7 @@ from training.data import Dataset, load
 from training.data.source import DataError
 from training.evaluate import ExportedModel
 from training.evaluation.anomalies import auroc, normality
+from training.evaluation.sheets import write_sheet
 from training.export import export
 from training.family import DataSummary
 from training.graphs import open_session
@@ -204,3 +207,13 @@ class TestShipped:
         assert worst >= 0.85
         assert simple >= 0.99
         assert flagged == pytest.approx([1, 5, 10], abs=0.7)
+
+
+def test_a_sheet_shows_where_the_surprise_of_strange_images_lies(model, tmp_path):
+    directory = shutil.copytree(model.directory, tmp_path / model.manifest.name / "1")
+    with Image.open(write_sheet(directory, None, seed=0)) as picture:
+        red, _, blue = np.asarray(picture.convert("RGB"), np.int64).transpose(2, 0, 1)
+    caption, height = 20, (red.shape[0] - 20) // 4
+    rows = [(red - blue)[caption + i * height : caption + (i + 1) * height].mean() for i in range(4)]
+    assert rows[3] > rows[1] >= 0
+    assert max(rows[0], rows[2]) < 1, "the images themselves are grey"

@@ -16,9 +16,13 @@ from training.data.tables import Rows, table
 from training.export import export
 from training.family import DataSummary
 from training.graphs import open_session, write_graph
+from training.layers.flows import Flows
 from training.loop import Trained, train
 from training.models.table import STATISTICS, Scores, TableScores
 from training.recipe import load_recipe
+
+SMALL = tuple(name for name in STATISTICS if name != "flow")
+"""What a table of few rows is scored by."""
 
 
 def rows(number: int, seed: int) -> torch.Tensor:
@@ -48,7 +52,7 @@ def scores(family) -> Scores:
 
 @torch.no_grad()
 def normality(scores: Scores, x: torch.Tensor, name: str) -> torch.Tensor:
-    return scores(x)[0][:, [*STATISTICS, "ensemble"].index(name)]
+    return scores(x)[0][:, [*SMALL, "ensemble"].index(name)]
 
 
 def test_knn_is_the_distance_to_the_nearest_in_standard_deviations(family, scores):
@@ -161,6 +165,29 @@ def test_a_rows_score_does_not_depend_on_its_batch(statistics, tmp_path):
         expected = Scores(family, family.weights, family.default).eval()(x)
     for name, ours, theirs in zip(("normality", "surprise"), expected, found, strict=True):
         assert np.abs(ours.numpy() - theirs).max() < 1e-2, name
+
+
+def test_a_flow_is_among_them_where_there_are_rows_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(Flows.fit, "__defaults__", (100,))
+    monkeypatch.setattr(Flows.__init__, "__defaults__", (1, 4, 8))  # layers, bins, width
+    few = fitted(rows(999, 0), statistics=("knn", "flow", "ensemble"))
+    assert few.names == ("knn", "ensemble")
+    family, x = fitted(rows(1000, 0), statistics=("knn", "flow", "ensemble")), rows(64, 3)
+    assert family.names == ("knn", "flow", "ensemble")
+    again = TableScores(family.config, family.data)
+    again.load_state_dict(family.state_dict())
+    family, held_out = again.eval(), rows(200, 1)
+    assert "weight_of_flow" in family.fit([{"x": held_out}])
+    (graph,) = family.graphs()
+    described = write_graph(graph, Rows(x), tmp_path, (1, 2, 3, 7, 8, 16))
+    assert described.parity.max_abs_diff <= 1e-2
+    assert described.batch_invariance.max_abs_diff <= 1e-4
+    (left_out,) = (s.held_out(family.known) for name, s in family.statistics().items() if name == "flow")
+    with torch.no_grad():
+        new = Scores(family, family.weights, family.default).eval()(held_out)[0][:, 1]
+    assert float(left_out.median()) == pytest.approx(float(new.median()), abs=1.0)
+    with pytest.raises(ValueError, match="a flow alone needs 1000 rows at least, found 300"):
+        fitted(rows(300, 0), statistics=("flow",))
 
 
 def test_rows_that_are_known_and_rows_that_are_far_have_scores(scores):
