@@ -29,8 +29,8 @@ serve: .venv/ready  ## Serve the models in exported/ (or $AMOSTRA_MODELS) on por
 test: .venv-dev/ready  ## Run all tests
 	.venv-dev/bin/python -m pytest
 
-tutorials: .venv-dev/ready  ## Run the tutorials of docs/ as a person would, with all their training steps
-	.venv-dev/bin/python -m tests.docs.tutorials
+tutorials: .venv-dev/ready  ## Run every tutorial of docs/ in a fresh checkout, with few training steps
+	.venv-dev/bin/python -m pytest -m tutorial tests/docs
 
 lint: .venv-dev/ready  ## Check style and types
 	.venv-dev/bin/ruff check .

@@ -43,7 +43,8 @@ class ExportedModel:
     def trained_on(self) -> DataConfig | None:
         """The data as its recipe named them, where the manifest says it."""
         provenance = self.manifest.provenance
-        return DataConfig.model_validate(provenance.hyper_parameters["data"]) if provenance else None
+        data = provenance.hyper_parameters.get("data") if provenance else None
+        return DataConfig.model_validate(data) if data else None
 
     def session(self, capability: Capability) -> onnxruntime.InferenceSession:
         if capability not in self.manifest.capabilities:

@@ -8,6 +8,7 @@ _KEEP = 0.9
 _WORSE = 1.15
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
+_UNKNOWN = 64  # rows of a batch of which nothing was measured: those of a large network could take a second
 
 
 class Pace:
@@ -69,7 +70,7 @@ class Pace:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller
         ones are; one at least."""
         rates = self._lanes.get(lane)
-        return most if rates is None else rates.rows_within(seconds, most)
+        return min(most, _UNKNOWN) if rates is None else rates.rows_within(seconds, most)
 
 
 class _Rates:

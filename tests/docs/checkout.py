@@ -19,7 +19,8 @@ from tests.e2e.server import free_port
 
 NOT_OURS = {".git", ".venv", ".venv-dev", ".venv-peers", "runs", "report", ".bentoml", ".hypothesis", "training"}
 """`training` is copied, for pages that write into it."""
-OPTIMUM = ROOT / ".venv-peers" / "optimum"
+LENT = ROOT / ".venv-peers" / "optimum"
+"""An environment that takes long to make."""
 SECONDS = 900
 """What a tutorial may take."""
 _SERVE = re.compile(r"^(?:\w+=\S+ )*make serve$", re.M)
@@ -45,8 +46,8 @@ class Checkout:
                 if entry.name != "ready":
                     (folder / name / entry.name).symlink_to(entry)
             (folder / name / "ready").touch()
-        if OPTIMUM.exists():
-            _lend(OPTIMUM, folder / ".venv-optimum")
+        if LENT.exists():
+            _lend(LENT, folder / ".venv-optimum")
 
     @property
     def url(self) -> str:

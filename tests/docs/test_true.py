@@ -110,9 +110,13 @@ def _one_row(manifest: dict) -> None:
     manifest["capabilities"]["decode"]["inputs"][0]["shape"][0] = 1
 
 
+def _no_prior(manifest: dict) -> None:
+    del manifest["latent"]
+
+
 def test_refusals_that_the_tutorial_shows_are_said(tmp_path) -> None:
     said = []
-    changes = (_other_size, _other_input, _one_row)
+    changes = (_other_size, _other_input, _one_row, _no_prior)
     changed = [Breakage(directories.write_generator, partial(edit_manifest, change=c), ()) for c in changes]
     for number, case in enumerate([*BROKEN.values(), *changed]):
         directory = case.write(tmp_path / str(number))

@@ -4,20 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.checkout import OPTIMUM, Checkout, alike
+from benchmarks.environments import environment
+from tests.docs.checkout import Checkout, alike
 from tests.docs.pages import blocks
-from tests.docs.tutorials import walked
+from tests.docs.tutorials import OPTIMUM, REQUIREMENTS, walked
 
 STEPS = 12
 PAGES = walked()
+QUICK = "onnx"
+"""The one that trains nothing."""
 
 
-@pytest.mark.slow
+def _marked(page: Path) -> object:
+    mark = pytest.mark.slow if page.stem == QUICK else pytest.mark.tutorial
+    return pytest.param(page, id=page.stem, marks=mark)
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [_marked(page) for page in PAGES])
 def test_a_tutorial_ends_with_a_served_model(page: Path, tmp_path: Path) -> None:
-    if page.stem == "optimum" and not OPTIMUM.exists():
-        pytest.skip("transformers and Optimum have an environment of their own: make tutorials")
+    if page.stem == OPTIMUM:
+        environment(OPTIMUM, REQUIREMENTS)
     checkout = Checkout(tmp_path / "amostra", STEPS)
     try:
         for block in blocks(page):

@@ -17,6 +17,8 @@ from tests.docs.checkout import Checkout
 from tests.docs.pages import ROOT, blocks
 
 TUTORIALS = ROOT / "docs" / "tutorials"
+OPTIMUM = "optimum"
+"""The page that needs an environment of its own, and the environment's name."""
 REQUIREMENTS = Path(__file__).with_name("optimum.txt")
 FAMILY = ROOT / "docs" / "add-a-family.md"
 PICTURES = ROOT / "docs" / "pictures"
@@ -57,8 +59,8 @@ def main() -> None:
     options = parser.parse_args()
     for page in walked():
         if page.stem in options.pages or not options.pages:
-            if page.stem == "optimum":
-                environment("optimum", REQUIREMENTS)
+            if page.stem == OPTIMUM:
+                environment(OPTIMUM, REQUIREMENTS)
             print(f"{page.stem}: {run(page, options.renew):.0f} s", flush=True)
 
 
