@@ -37,7 +37,9 @@ def test_python_example_runs(shipped_service: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize("target", ["serve", "test", "lint", "train", "bench", "soak", "chaos", "audit", "sbom", "fuzz"])
+@pytest.mark.parametrize(
+    "target", ["serve", "test", "lint", "train", "bench", "soak", "chaos", "audit", "sbom", "fuzz"]
+)
 def test_make_targets_exist(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=readme.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
