@@ -56,7 +56,7 @@ def _fuzz(command: list[str], name: str, seconds: int, env: dict[str, str]) -> t
         counted = re.search(r"^stat::number_of_executed_units:\s*(\d+)", done.stderr, re.MULTILINE)
         runs += int(counted[1]) if counted else 0
         if done.returncode:
-            return done.stderr[-4000:], runs
+            return f"ended with {done.returncode}\n{done.stderr[-4000:]}", runs
     return "", runs
 
 

@@ -5,7 +5,7 @@ OpenAI's fields that we have no use for are taken where they ask for nothing, an
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.samplers.noise import MAX_SEED
 
@@ -18,6 +18,15 @@ Seed = Annotated[
 ]
 ImageFormat = Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")]
 Base64Image = Annotated[str, Field(description="A PNG, JPEG or .npy file in base64, with or without a data: prefix.")]
+
+
+def _refuse_boolean(value: Any) -> Any:
+    if isinstance(value, bool):  # which is equal to a number
+        raise ValueError("expected a number")
+    return value
+
+
+_no_boolean = BeforeValidator(_refuse_boolean)
 
 
 class _Body(BaseModel):
@@ -189,10 +198,10 @@ class CompletionBody(_Body):
     echo: Annotated[bool, Field(description="Give the prompt back before the completion.")] = False
     stream: Annotated[bool, Field(description="Server-sent events, ending in [DONE].")] = False
     stream_options: dict[str, bool] | None = None
-    best_of: Literal[1] | None = None
+    best_of: Annotated[Literal[1] | None, _no_boolean] = None
     suffix: None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
+    frequency_penalty: Annotated[Literal[0] | None, _no_boolean] = None
+    presence_penalty: Annotated[Literal[0] | None, _no_boolean] = None
     logit_bias: Annotated[dict[str, float] | None, Field(max_length=0)] = None
     user: Annotated[str | None, Field(max_length=512, description="Taken and not used.")] = None
 

@@ -147,6 +147,8 @@ async def read_files(
     """
     kind = media_type(request)
     if kind == JSON:
+        if request.scope["query_string"]:
+            _refuse_query(request, fields)
         blob = await read(request, settings.max_body_bytes)
         return await aside(len(blob) > _MUCH_JSON, _json_with_files, blob, schema, (name, *beside))
     query: dict[str, Any] = dict(request.query_params)
@@ -158,6 +160,14 @@ async def read_files(
         return parsed, [File(await read(request, settings.max_body_bytes), kind, "body")]
     takes = ", ".join([*picture.FORMATS, npy.MEDIA_TYPE, *raw, MULTIPART, JSON])
     raise UnsupportedMediaType(f"content-type: expected one of {takes}, found {kind[:80]!r}")
+
+
+def _refuse_query(request: Request, fields: type[BaseModel]) -> None:
+    """What a JSON body says is not said twice."""
+    known = {field.alias or name for name, field in fields.model_fields.items()}
+    for name in request.query_params:
+        if name in known:
+            raise Invalid(f"{name}: found in the query of a JSON request: put it into the body", field=name)
 
 
 async def _multipart(

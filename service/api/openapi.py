@@ -89,7 +89,7 @@ def _operation(route: Route) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_parameters
     ]
     parameters += [{"name": n, "in": "query", "required": False, "schema": s} for n, s in route.query.items()]
-    if route.body is not None:
+    if route.body is not None and 504 in route.errors:  # where there is work to wait for
         parameters += [{"name": n, "in": "header", "required": False, "schema": s} for n, s in terms.HEADERS.items()]
     if parameters:
         operation["parameters"] = parameters
@@ -104,7 +104,7 @@ def _operation(route: Route) -> dict[str, Any]:
             content[kind] = {"schema": {"type": "string", "format": "binary"}}
         if route.form is not None:
             content["multipart/form-data"] = {"schema": route.form}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": route.body_required, "content": content}
     return operation
 
 

@@ -199,9 +199,10 @@ ROUTES = (
         inference.repository_index,
         _PROTOCOL,
         body=IndexBody,
+        body_required=False,
         answer_example=examples.INDEX,
         examples={"those that can be asked for": {"ready": True}},
-        errors=_POSTED,
+        errors=(400, 413, 415, 422),
     ),
     *(
         route

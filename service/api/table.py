@@ -21,6 +21,7 @@ class Route:
     tag: str
     summary: str = ""
     body: type[BaseModel] | None = None
+    body_required: bool = True
     examples: dict[str, Any] = field(default_factory=dict)
     raw_bodies: tuple[str, ...] = ()
     form: dict[str, Any] | None = None

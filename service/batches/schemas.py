@@ -1,8 +1,8 @@
 """Requests for files and batches: what each field is, its bounds and its default, as OpenAI's API has them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from service.schemas import (
     CompletionBody,
@@ -77,6 +77,12 @@ class FileFields(_Body):
     purpose: Literal["batch"]
     anchor: Annotated[Literal["created_at"] | None, Field(alias="expires_after[anchor]")] = None
     seconds: Annotated[_KeepSeconds | None, Field(alias="expires_after[seconds]")] = None
+
+    @model_validator(mode="after")
+    def _expires_after_something(self) -> Self:
+        if (self.anchor is None) != (self.seconds is None):
+            raise ValueError("expected expires_after[anchor] and expires_after[seconds] together")
+        return self
 
 
 class FilesQuery(_Body):

@@ -341,6 +341,20 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str | None, str]] = {
         "inputs",
         "lists of numbers",
     ),
+    "said in the query of a JSON request": (
+        SCORE + "?fdr=0.1",
+        {"json": {"model": TABLE, "inputs": [[1, 2, 3]]}},
+        422,
+        "fdr",
+        "put it into the body",
+    ),
+    "a penalty that is no number": (
+        COMPLETE,
+        {"json": {"prompt": "a", "presence_penalty": False}},
+        422,
+        "presence_penalty",
+        "expected a number",
+    ),
     "rows of null": (SCORE, {"json": {"model": TABLE, "inputs": [[1, 2, None]]}}, 422, "inputs", "lists of numbers"),
     "rows within rows": (
         SCORE,

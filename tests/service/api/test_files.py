@@ -68,6 +68,7 @@ def test_it_may_expire_sooner(api: Api) -> None:
     made = upload(api, **wish).json()
     assert made["expires_at"] - made["created_at"] == 3600
     assert upload(api, **(wish | {"expires_after[seconds]": "10"})).status_code == 422
+    assert upload(api, **{"expires_after[seconds]": "3600"}).status_code == 422, "after what?"
 
 
 def test_they_are_listed_in_pages(api: Api) -> None:

@@ -109,7 +109,8 @@ def test_every_route_is_described_and_every_description_is_a_route(api: Api, doc
 
 def test_every_post_describes_its_errors_in_the_envelope_of_its_protocol(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        if method == "post" and operation["tags"] != ["batches"]:  # which compute nothing themselves
+        computes = operation["tags"] != ["batches"] and path != "/v2/repository/index"
+        if method == "post" and computes:
             assert {"400", "404", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             if int(status) >= 400:

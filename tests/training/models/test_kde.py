@@ -167,7 +167,10 @@ def recipe_of(name: str, **changes: object):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A store with an encoder in it."""
-    place, recipe = tmp_path_factory.mktemp("exported"), load_recipe("mnist-gan", ["--export.batch_sizes=[1, 2]"])
+    place, recipe = (
+        tmp_path_factory.mktemp("exported"),
+        load_recipe("mnist-contrastive", ["--export.batch_sizes=[1, 2]"]),
+    )
     images = load(DataConfig(dataset="synthetic-images"), None)
     export(recipe.model_copy(update={"name": "halves"}), Trained(Halves().eval(), 1, 1.0, "none"), images, place)
     return place
