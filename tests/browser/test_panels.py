@@ -216,7 +216,7 @@ class TestClean:
         says(page, "2 models done")
         page.get_by_label("What is wrong with it").select_option("small")
         widths = "[...document.querySelectorAll('.pair img')].map((image) => image.naturalWidth)"
-        page.wait_for_function(f"String({widths}) === '14,28'")
+        page.wait_for_function(f"() => String({widths}) === '14,28'")
 
 
 class TestScore:
