@@ -20,7 +20,7 @@ from contract.manifest import Column
 from service.codecs import table
 from service.errors import AmostraError, BadRequest, Invalid, TooLarge
 
-SECONDS = 30.0
+SECONDS = 10.0
 MEGABYTES = 2048
 _ERRORS: dict[str, type[AmostraError]] = {kind.code: kind for kind in (BadRequest, Invalid, TooLarge)}
 

@@ -134,9 +134,17 @@ def _parquet(blob: bytes, names: Sequence[str] | None, max_rows: int, max_bytes:
 def _values(given: "pa.ChunkedArray", column: Column, as_text: bool, field: str) -> np.ndarray:
     import pyarrow as pa
 
-    array = (
-        given.unify_dictionaries().combine_chunks() if pa.types.is_dictionary(given.type) else given.combine_chunks()
-    )
+    try:
+        array = (
+            given.unify_dictionaries().combine_chunks()
+            if pa.types.is_dictionary(given.type)
+            else given.combine_chunks()
+        )
+    except LookupError as error:  # Arrow has types that Python has not
+        raise Invalid(
+            f"{field}: column {column.name!r:.80}: expected numbers or categories, found the type {str(given.type)[:80]}",
+            field=field,
+        ) from error
     if isinstance(array, pa.ChunkedArray):  # of no or several chunks
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], given.type)
     return (numbers if column.kind == "number" else codes)(array, column, as_text, field)

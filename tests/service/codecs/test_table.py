@@ -1,5 +1,6 @@
 """A table is the same vectors in every format, whatever its columns' order; a hostile one costs nothing."""
 
+import base64
 import io
 import time
 import tracemalloc
@@ -170,3 +171,26 @@ def test_a_damaged_file_is_an_error_of_ours_and_never_another(media_type: str) -
         except AmostraError:
             continue
         assert np.isfinite(found).all()
+
+
+INTERVALS = (
+    "/////8gAAAAQAAAAAAAKAAwABgAFAAgACgAAAAABBAAMAAAACAAIAAAABAAIAAAABAAAAAMAAABsAAAAMAAAAAQAAACw////AAAB"
+    "CxAAAAAYAAAABAAAAAAAAAABAAAAYwAAAAQABAAEAAAA2P///wAAAQMQAAAAFAAAAAQAAAAAAAAAAQAAAGIAAADK////AAACABAA"
+    "FAAIAAYABwAMAAAAEAAQAAAAAAABAxAAAAAYAAAABAAAAAAAAAABAAAAYQAGAAgABgAGAAAAAAACAP/////4AAAAFAAAAAAAAAAM"
+    "ABYABgAFAAgADAAMAAAAAAMEABgAAABAAAAAAAAAAAAACgAYAAwABAAIAAoAAACMAAAAEAAAAAIAAAAAAAAAAAAAAAcAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAQAAAAAAAAABAAAAAAAAAAAQAAAAAAAAAYAAAAAAAAABAAAAAAAAAAKAAAAAAAAAAAAAAAAAAA"
+    "ACgAAAAAAAAADAAAAAAAAAA4AAAAAAAAAAIAAAAAAAAAAAAAAAMAAAACAAAAAAAAAAAAAAAAAAAAAgAAAAAAAAABAAAAAAAAAAIA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAADwPwAAAAAAAABAAgAAAAAAAAAAAAAAAAAAAAAAAAAAAAhbAAAAAAEAAAACAAAAAAAAAHh5AAAA"
+    "AAAA/////wAAAAA="
+)
+"""A stream whose column has a type of Arrow's that pyarrow has no class for; found by fuzzing."""
+
+
+def test_a_type_that_python_does_not_have_is_refused_by_column() -> None:
+    columns = (
+        Column(name="a"),
+        Column(name="b", may_be_missing=True),
+        Column(name="c", kind="category", categories=("x", "y")),
+    )
+    with pytest.raises(Invalid, match=r"column 'c': expected numbers or categories, found the type month_interval"):
+        table.decode(base64.b64decode(INTERVALS), table.ARROW_STREAM, columns, 1000, 2**20)
