@@ -182,6 +182,28 @@ class TestClean:
             "w => document.querySelector('.pair img.after')?.naturalWidth === w", arg=size[0], timeout=60_000
         )
 
+    @pytest.mark.parametrize("how", ["drop", "paste"])
+    def test_a_file_that_is_dropped_or_pasted(self, how: str, open_page: Open) -> None:
+        page = open_page("clean?noise-models=photo-denoiser&sigma=0")
+        says(page, "1 model done")
+        blob = base64.b64encode((PICTURES / "noisy.png").read_bytes()).decode()
+        zone = panel(page).locator(".zone")
+        zone.evaluate(
+            """(zone, [how, blob]) => {
+                const bytes = Uint8Array.from(atob(blob), (c) => c.charCodeAt(0));
+                const data = new DataTransfer();
+                data.items.add(new File([bytes], "noisy.png", { type: "image/png" }));
+                const at = { bubbles: true, cancelable: true };
+                const event = how === "drop"
+                    ? new DragEvent("drop", { ...at, dataTransfer: data })
+                    : new ClipboardEvent("paste", { ...at, clipboardData: data });
+                (how === "drop" ? zone : document).dispatchEvent(event);
+            }""",
+            [how, blob],
+        )
+        size = Image.open(PICTURES / "noisy.png").size
+        panel(page).locator(f"canvas[aria-label$='{size[0]} by {size[1]}']").wait_for()
+
     def test_a_digit_drawn_with_the_mouse(self, open_page: Open) -> None:
         page = open_page("clean?noise-models=mnist-diffusion")
         says(page, "1 model done")
