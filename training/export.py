@@ -18,7 +18,7 @@ from training.data import Dataset
 from training.data.source import in_order
 from training.graphs import sha256, write_graph
 from training.loop import Trained
-from training.quantize import with_float16_weights, with_int8_weights
+from training.quantize import WITH_WEIGHTS
 from training.recipe import Recipe
 from training.sharing import share_weights
 
@@ -38,10 +38,8 @@ def export(recipe: Recipe, trained: Trained, dataset: Dataset, exported: Path) -
         shown = dataset.encoded or dataset  # what a client gives
         if dataset.encoder is not None:
             graphs = [dataset.encoder.before(g) for g in graphs if list(g.example) == ["x"]]
-        if recipe.export.weights == "int8":
-            graphs = [with_int8_weights(g) for g in graphs]
-        if recipe.export.weights == "float16":
-            graphs = [with_float16_weights(g) for g in graphs]
+        if recipe.export.weights != "float32":
+            graphs = [WITH_WEIGHTS[recipe.export.weights](g) for g in graphs]
         capabilities = {
             g.capability: write_graph(g, shown.calibration, working, recipe.export.batch_sizes) for g in graphs
         }

@@ -82,6 +82,10 @@ def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return halved
 
 
+WITH_WEIGHTS = {"int8": with_int8_weights, "float16": with_float16_weights}
+"""What makes a graph of weights other than float32, by their name in a recipe."""
+
+
 def _quantizer() -> ModuleType:
     """ONNX Runtime's module, which on import sets up the logging of the whole process: that is taken back."""
     root = logging.getLogger()

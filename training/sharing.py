@@ -23,39 +23,40 @@ _PAGE = 4096  # offsets in multiples of it can be mapped into memory
 def share_weights(directory: Path, graphs: dict[Capability, Graph]) -> dict[Capability, Graph]:
     """Move what several graphs have in common into one file, and return them with their new hashes."""
     protos = {capability: onnx.load(directory / graph.file) for capability, graph in graphs.items()}
-    owners = Counter(digest for proto in protos.values() for digest in {_digest(t) for t in _large(proto)})
+    large = {capability: _large(proto) for capability, proto in protos.items()}
+    owners = Counter(digest for tensors in large.values() for digest in {digest for digest, _ in tensors})
     places: dict[bytes, int] = {}
+    moved = []
     with (directory / WEIGHTS_NAME).open("wb") as file:
-        for capability, proto in protos.items():
-            common = [tensor for tensor in _large(proto) if owners[_digest(tensor)] > 1]
-            for tensor in common:
-                digest, content = _digest(tensor), tensor.raw_data
+        for capability, tensors in large.items():
+            common = [(digest, tensor) for digest, tensor in tensors if owners[digest] > 1]
+            for digest, tensor in common:
+                content = tensor.raw_data
                 if digest not in places:
                     file.write(bytes(-file.tell() % _PAGE))
                     places[digest] = file.tell()
                     file.write(content)
                 _refer(tensor, places[digest], len(content))
             if common:
-                onnx.save(proto, directory / graphs[capability].file)
-    if not places:
+                onnx.save(protos[capability], directory / graphs[capability].file)
+                moved.append(capability)
+    if not moved:
         (directory / WEIGHTS_NAME).unlink()
         return graphs
     weights = FileRef(file=WEIGHTS_NAME, sha256=hash_of(directory / WEIGHTS_NAME))
-    return {
-        capability: graph.model_copy(
-            update={"sha256": hash_of(directory / graph.file), "external_data": (weights,)} if moved else {}
+    changed = {
+        capability: graphs[capability].model_copy(
+            update={"sha256": hash_of(directory / graphs[capability].file), "external_data": (weights,)}
         )
-        for capability, graph in graphs.items()
-        for moved in [any(t.data_location == TensorProto.EXTERNAL for t in protos[capability].graph.initializer)]
+        for capability in moved
     }
+    return graphs | changed
 
 
-def _large(proto: onnx.ModelProto) -> list[TensorProto]:
-    return [tensor for tensor in proto.graph.initializer if len(tensor.raw_data) >= LEAST_BYTES]
-
-
-def _digest(tensor: TensorProto) -> bytes:
-    return sha256(tensor.raw_data).digest()
+def _large(proto: onnx.ModelProto) -> list[tuple[bytes, TensorProto]]:
+    """Tensors that are worth it, each after its content's hash."""
+    tensors = (tensor for tensor in proto.graph.initializer if len(tensor.raw_data) >= LEAST_BYTES)
+    return [(sha256(tensor.raw_data).digest(), tensor) for tensor in tensors]
 
 
 def _refer(tensor: TensorProto, offset: int, length: int) -> None:
