@@ -6,7 +6,6 @@
 memory of the service with all its children.
 """
 
-import argparse
 import itertools
 import json
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.fairness import ALL_LOADED, short_requests
 from benchmarks.harness import Comparison
 from benchmarks.load import Request, load
 from benchmarks.processes import family
-from benchmarks.results import installed, publish
+from benchmarks.results import installed, parser, publish
 from benchmarks.servers import Served, ours
 
 CLIENTS = 16
@@ -52,13 +51,9 @@ def send(served: Served, count: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
-    parser.add_argument("--rounds", type=int, default=1, help="ignored: a leak shows in one run, which takes minutes")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: little work, and no results are written"
-    )
-    options = parser.parse_args()
+    arguments = parser(__doc__, 1, "ignored: a leak shows in one run, which takes minutes")
+    arguments.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
+    options = arguments.parse_args()
     few, many = (20, 40) if options.quick else (FEW, options.requests)
     with ours(ALL_LOADED) as served:
         first = send(served, few)

@@ -27,12 +27,15 @@ section names.
 
 def parse(doc: str, rounds: int, arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments that every benchmark takes: `rounds` and `quick`."""
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds of each comparison (default {rounds})")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: little work, and no results are written"
-    )
-    return parser.parse_args(arguments)
+    return parser(doc, rounds, f"rounds of each comparison (default {rounds})").parse_args(arguments)
+
+
+def parser(doc: str, rounds: int, about_rounds: str) -> argparse.ArgumentParser:
+    """A parser of those arguments, for benchmarks that take others too."""
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    made.add_argument("--rounds", type=int, default=rounds, help=about_rounds)
+    made.add_argument("--quick", action="store_true", help="see that it runs: little work, and no results are written")
+    return made
 
 
 def installed(*names: str) -> dict[str, str]:

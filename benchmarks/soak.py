@@ -7,7 +7,6 @@ that rate, whatever becomes of those before, and one in ten beside them is a bad
 the time that their like takes alone, for more of the dear ones may be refused.
 """
 
-import argparse
 import asyncio
 import json
 import random
@@ -25,7 +24,7 @@ from benchmarks.harness import Comparison
 from benchmarks.load import Request, ask
 from benchmarks.memory import resident
 from benchmarks.processes import cpu_seconds
-from benchmarks.results import installed, publish
+from benchmarks.results import installed, parser, publish
 from benchmarks.servers import Served, ours
 
 OVERLOAD, BAD_SHARE = 1.5, 0.1
@@ -114,13 +113,9 @@ def _left(port: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=20.0, help="of overload (default 20)")
-    parser.add_argument("--rounds", type=int, default=1, help="ignored: one run takes long enough")
-    parser.add_argument(
-        "--quick", action="store_true", help="see that it runs: little work, and no results are written"
-    )
-    options = parser.parse_args()
+    arguments = parser(__doc__, 1, "ignored: one run takes long enough")
+    arguments.add_argument("--minutes", type=float, default=20.0, help="of overload (default 20)")
+    options = arguments.parse_args()
     seconds = 10.0 if options.quick else 60 * options.minutes
     random.seed(0)
     with ours(ALL_LOADED) as served:

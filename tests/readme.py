@@ -12,8 +12,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PICTURES = ROOT / "docs" / "pictures"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VOLATILE = re.compile(r'("created": ?|cmpl-|urn:amostra:request:)[0-9a-f]+')
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
@@ -49,11 +53,13 @@ def desk(url: str, folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "AMOSTRA_URL": url}
 
 
-def run(command: str, url: str, folder: Path) -> str:
-    """Run a command of the README against the service at url. Raises where it fails."""
+def run(command: str, url: str, folder: Path, *, refusals: bool = False) -> str:
+    """Run a command of a page against the service at url. Raises where it fails; with `refusals` only where the last part
+    of its pipe does."""
     address = url.removeprefix("http://")
+    strict = [] if refusals else ["-o", "pipefail"]
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command.replace("localhost:3000", address)],
+        ["bash", *strict, "-c", command.replace("localhost:3000", address)],
         cwd=folder,
         env=desk(url, folder),
         capture_output=True,
@@ -76,20 +82,33 @@ def same(found: str, written: str) -> bool:
     return all(abs(float(a) - float(b)) <= 1e-2 * max(1e-2, abs(float(b))) for a, b in pairs)
 
 
-def renew(url: str) -> None:
-    """Write what the commands print now into the README, and the pictures that they save beside the others."""
-    text = README.read_text("utf-8")
+def changed_pictures(folder: Path) -> list[str]:
+    """Those of the pictures in a folder that are not the ones that the documentation shows, by more than a rounding."""
+    changed = []
+    for picture in folder.glob("*.png"):
+        shown = PICTURES / picture.name
+        if shown.exists():
+            difference = np.asarray(Image.open(picture), int) - np.asarray(Image.open(shown), int)
+            if np.abs(difference).max() > 2:
+                changed.append(picture.name)
+    return changed
+
+
+def renew(url: str, page: Path = README, *, refusals: bool = False) -> None:
+    """Write what the commands print now into a page, and the pictures that they save beside the others."""
+    text = page.read_text("utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
         def block(match: re.Match) -> str:
-            steps = blocks(match.group(0))[0]
-            return "```console\n" + "".join(f"$ {s.command}\n{run(s.command, url, folder)}" for s in steps) + "```"
+            (steps,) = blocks(match.group(0))
+            told = (f"$ {s.command}\n{run(s.command, url, folder, refusals=refusals)}" for s in steps)
+            return "```console\n" + "".join(told) + "```"
 
-        README.write_text(BLOCK.sub(block, text), "utf-8")
+        page.write_text(BLOCK.sub(block, text), "utf-8")
         for picture in folder.glob("*.png"):
-            if f"docs/pictures/{picture.name}" in text:
-                shutil.copy(picture, ROOT / "docs/pictures" / picture.name)
+            if f"pictures/{picture.name}" in text:
+                shutil.copy(picture, PICTURES / picture.name)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pyarrow import csv
 from jobs.chunks import Chunk, Refused, Shard
 from jobs.errors import JobFailed
 from jobs.sources.lines import BLOCK, Range, cut
-from service.codecs.columns import listed
+from jobs.sources.wanted import check, wanted
 from service.errors import BadRequest
 
 CHUNK = 8192
@@ -64,14 +64,14 @@ class CsvSource:
             raise JobFailed(f"{shard.file}: expected {shard.rows} rows from row {shard.first} on, found {read}")
 
     def _tables(self, shard: Shard, refuse: Any) -> Iterator[pa.Table]:
-        names, wanted = self._names(shard.file), [*dict.fromkeys((*self.columns, *self.kept))]
+        names, read = self._names(shard.file), wanted(self.columns, self.kept)
         with Range(self.fs, shard) as file:
             try:
                 reader = csv.open_csv(
                     pa.PythonFile(file, "r"),
                     csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
                     csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
-                    csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted),
+                    csv.ConvertOptions(column_types=dict.fromkeys(read, pa.string()), include_columns=read),
                 )
                 for batch in reader:
                     for start in range(0, len(batch), CHUNK):
@@ -92,9 +92,7 @@ class CsvSource:
         except pa.ArrowException as error:
             raise JobFailed(f"{name}: expected a row of column names, found none: {error}") from error
         found = reader.schema.names
-        missing = [column for column in (*self.columns, *self.kept) if column not in found]
-        if missing:
-            raise JobFailed(f"{name}: expected the columns {listed(missing)}, found {listed(found)}")
+        check(name, found, (*self.columns, *self.kept))
         return found
 
 

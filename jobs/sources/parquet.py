@@ -16,8 +16,8 @@ from pyarrow import parquet
 from jobs.chunks import Chunk, Shard
 from jobs.errors import JobFailed
 from jobs.sources.cuts import even
+from jobs.sources.wanted import check, wanted
 from jobs.storage import open_ranges
-from service.codecs.columns import listed
 
 CHUNK = 8192
 _CHUNK_BYTES = 32 * 2**20
@@ -50,8 +50,8 @@ class ParquetSource:
             about = [file.metadata.row_group(i) for i in groups]
             each = sum(group.total_byte_size for group in about) // max(1, sum(group.num_rows for group in about))
             size = max(1, min(CHUNK, _CHUNK_BYTES // max(1, each)))
-            wanted = [*dict.fromkeys((*self.columns, *self.kept))]
-            for batch in file.iter_batches(size, list(groups), wanted, use_threads=False):
+            names = wanted(self.columns, self.kept)
+            for batch in file.iter_batches(size, list(groups), names, use_threads=False):
                 part = batch.slice(skip, left)
                 skip = max(0, skip - batch.num_rows)
                 if part.num_rows:
@@ -71,9 +71,7 @@ class ParquetSource:
         except (pa.ArrowException, OSError) as error:
             raise JobFailed(f"{name}: expected a Parquet file, found one that cannot be read: {error}") from error
         found = file.schema_arrow.names
-        missing = [column for column in (*self.columns, *self.kept) if column not in found]
-        if missing:
-            raise JobFailed(f"{name}: expected the columns {listed(missing)}, found {listed(found)}")
+        check(name, found, (*self.columns, *self.kept))
         return file
 
 

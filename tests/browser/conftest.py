@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.server import ROOT, Server
+from tests.e2e.server import ROOT, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -36,14 +36,8 @@ def browser() -> Iterator["Browser"]:
 @pytest.fixture(scope="package")
 def served(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the service."""
-    server = Server(ROOT / "exported", tmp_path_factory.mktemp("playground"))
-    try:
-        server.start()
-        server.until("/readyz", 200)
-        yield server.url
-        server.terminate()
-    finally:
-        server.kill()
+    with serving(ROOT / "exported", tmp_path_factory.mktemp("playground")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -10,10 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from tests import readme
 from tests.docs.pages import ROOT, Block, blocks
@@ -33,14 +30,8 @@ def of(language: str, *, walked_too: bool = False) -> list[Block]:
 @pytest.fixture
 def desk(tmp_path: Path, shipped_service: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the client's command on the path, and the service where it looks for one."""
-    command = tmp_path / "bin" / "amostra"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m amostra "$@"\n')
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{command.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("AMOSTRA_URL", shipped_service)
-    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    for name, value in readme.desk(shipped_service, tmp_path).items():
+        monkeypatch.setenv(name, value)
     return tmp_path
 
 
@@ -55,13 +46,9 @@ def test_a_fence_says_what_is_in_it(block: Block) -> None:
 def test_a_console_prints_what_the_page_says(block: Block, shipped_service: str, desk: Path) -> None:
     (steps,) = readme.blocks(f"```console\n{block.body}```\n")
     for step in steps:
-        found = readme.run(f"set +o pipefail; {step.command}", shipped_service, desk)  # refusals are shown too
+        found = readme.run(step.command, shipped_service, desk, refusals=True)
         assert readme.same(found, step.output), f"{step.command}\nprinted\n{found}\nthe page says\n{step.output}"
-    for picture in desk.glob("*.png"):
-        shown = ROOT / "docs" / "pictures" / picture.name
-        if shown.exists():
-            difference = np.asarray(Image.open(picture), int) - np.asarray(Image.open(shown), int)
-            assert np.abs(difference).max() <= 2, f"{picture.name} is not the picture that the page shows"
+    assert readme.changed_pictures(desk) == [], "the page shows others"
 
 
 @pytest.mark.parametrize("page", sorted({b.page for b in of("python")}), ids=lambda page: page.stem)

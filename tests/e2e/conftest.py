@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import ROOT, Server, free_port
+from tests.e2e.server import ROOT, free_port, serving
 from tests.toys import directories
 
 Start = Callable[..., tuple[subprocess.Popen, str]]
@@ -19,14 +19,8 @@ Start = Callable[..., tuple[subprocess.Popen, str]]
 @pytest.fixture(scope="session")
 def shipped_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its address."""
-    server = Server(ROOT / "exported", tmp_path_factory.mktemp("shipped"))
-    try:
-        server.start()
-        server.until("/readyz", 200)
-        yield server.url
-        server.terminate()
-    finally:
-        server.kill()
+    with serving(ROOT / "exported", tmp_path_factory.mktemp("shipped")) as url:
+        yield url
 
 
 @pytest.fixture

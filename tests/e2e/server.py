@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,3 +100,16 @@ class Server:
         except ProcessLookupError:
             return
         self.process.wait(10)
+
+
+@contextmanager
+def serving(store: Path, home: Path) -> Iterator[str]:
+    """The address of a service with this store, until the block ends."""
+    server = Server(store, home)
+    try:
+        server.start()
+        server.until("/readyz", 200)
+        yield server.url
+        server.terminate()
+    finally:
+        server.kill()
