@@ -112,7 +112,7 @@ class Amostra:
         if settings.batch_dir is not None:
             from service.batches import desk
 
-            self.desk = desk.Desk(settings.batch_dir, settings, asgi, metrics, keys)
+            self.desk = desk.Desk(settings.batch_dir, settings, asgi, metrics, self.engine.calm, keys)
         asgi.state.service = State(settings, self.engine, self.catalog, metrics, keys, self.tracing, self.desk)
         self.engine.start()
         self.catalog.start()

@@ -29,13 +29,12 @@ log = logging.getLogger("amostra.batches")
 _AT_ONCE = 4
 """Batches of one owner that are worked on together."""
 _LOOK_SECONDS = 30.0
-_PATIENCE_SECONDS = 0.1
-"""How long a line waits for a moment in which nobody is in a hurry."""
 _GLANCE_SECONDS = 0.004
 
 
 class Desk:
-    """Everything about files and batches. `app` answers the lines. Raises InUse, StoreError, OSError.
+    """Everything about files and batches. `app` answers the lines, of which one is begun where the engine is `calm`.
+    Raises InUse, StoreError, OSError.
 
     Belongs to the event loop; what waits for a disk is done on threads.
     """
@@ -46,11 +45,13 @@ class Desk:
         settings: Settings,
         app: ASGIApp,
         metrics: Metrics,
+        calm: Callable[[], bool],
         keys: Keys | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._calm = calm
         self._contents = Contents(directory)
         self._store = Store(self._contents.database, clock)
         self._contents.sweep(self._store.file_ids())
@@ -228,10 +229,10 @@ class Desk:
         self._metrics.batch_bytes.set(counts["bytes"])
 
     async def _turn(self) -> None:
-        """Wait for a moment in which no interactive request is under way; not for ever, so that batches do go on."""
+        """Wait for a moment in which nobody is in a hurry; not for ever, so that batches do go on."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + _PATIENCE_SECONDS
-        while self._metrics.under_way and loop.time() < until:
+        until = loop.time() + self._settings.limits.patience_seconds
+        while not self._calm() and loop.time() < until:
             await asyncio.sleep(_GLANCE_SECONDS)
 
     def _counted(self, good: bool) -> None:

@@ -32,9 +32,9 @@ class Jobs:
         self.closed = False
         self.interactive = 0
         """Of those that are live, the ones that somebody waits for."""
+        self.interactive_until = 0.0
+        """When the last of them ended."""
         self.spare_until = 0.0
-        self.patient_until = 0.0
-        """Until then background jobs leave a worker free."""
         self.hung: dict[str, str] = {}
         """Models that run no more, by their keys, and why."""
         self._limits = limits
@@ -187,7 +187,7 @@ class Jobs:
         self.live.discard(ticket)
         if ticket.priority == INTERACTIVE:
             self.interactive -= 1
-            self.patient_until = time.monotonic() + self._limits.spare_seconds
+            self.interactive_until = time.monotonic()
         self._admission.ended(ticket, served=served)
 
     def _typed(self, error: Exception, model: Model) -> AmostraError:

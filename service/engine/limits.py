@@ -13,8 +13,10 @@ class Limits:
     submits it: handing it over would take as long. A job that had more than `long_seconds` is long, and for `spare_seconds`
     after a short one long ones leave a worker free. An engine that stops waits `stop_seconds` for the batches in flight.
 
-    Background work has the workers while no interactive job is under way, but for one of them until `spare_seconds` after
-    the last; its batches take `patient_seconds` at most. Under steady load it has one of them every `patience_seconds`.
+    Background work has the workers once no interactive job was under way for `calm_seconds`: clients that send one request
+    after the other leave gaps, and the next one should not find a batch in them. One of the workers it leaves free until
+    `spare_seconds` after the last. Its batches take `patient_seconds` at most. Under steady load it has one of them every
+    `patience_seconds`.
     """
 
     rows: int = 64
@@ -26,5 +28,6 @@ class Limits:
     long_seconds: float = 0.05
     spare_seconds: float = 0.1
     stop_seconds: float = 5.0
+    calm_seconds: float = 0.02
     patient_seconds: float = 0.01
     patience_seconds: float = 2.0

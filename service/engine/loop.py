@@ -151,6 +151,11 @@ class Engine:
         with self._changed:
             return self._scheduler.waiting_rows(model.key)
 
+    def calm(self) -> bool:
+        """Whether nobody has waited for an answer for a while: the time of background jobs."""
+        quiet = time.monotonic() - self._jobs.interactive_until
+        return not self._jobs.interactive and quiet >= self._limits.calm_seconds
+
     @property
     def live(self) -> int:
         """Jobs taken in and not ended."""
@@ -169,7 +174,7 @@ class Engine:
                         return
                     # What is held back for a moment is looked at again.
                     held_back = self._scheduler.runnable()
-                    self._changed.wait(self._limits.spare_seconds if held_back else None)
+                    self._changed.wait(self._limits.calm_seconds if held_back else None)
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
             if not self._do(found):
@@ -186,11 +191,12 @@ class Engine:
     def _most_patient(self) -> int | None:
         """How many workers background jobs may have now; None for all."""
         now = time.monotonic()
+        busy = not self.calm()
         if now >= self._patient_next:
-            return 1 if self._jobs.interactive else None
-        if self._jobs.interactive:
+            return 1 if busy else None
+        if busy:
             return 0
-        return self._workers - 1 if now < self._jobs.patient_until else None
+        return self._workers - 1 if now < self._jobs.interactive_until + self._limits.spare_seconds else None
 
     def _take(self, most_patient: int | None) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""

@@ -104,7 +104,7 @@ class Api:
         keys = Keys(self.settings.keys_file) if self.settings.keys_file else None
         self.desk = None
         if self.settings.batch_dir is not None:
-            self.desk = Desk(self.settings.batch_dir, self.settings, self.app, self.metrics, keys)
+            self.desk = Desk(self.settings.batch_dir, self.settings, self.app, self.metrics, self.engine.calm, keys)
         self.app.state.service = State(self.settings, self.engine, self.catalog, self.metrics, keys, tracing, self.desk)
         self.engine.start()
         self._runner = asyncio.Runner()

@@ -46,7 +46,7 @@ async def echo(body: dict[str, Any]) -> Response:
 def open_desk(folder: Path, answer: Answer = echo, **options: Any) -> tuple[Desk, App]:
     app = App(answer)
     settings = Settings(batch_in_flight=4, **options.pop("settings", {}))
-    desk = Desk(folder, settings, app, Metrics(), **options)
+    desk = Desk(folder, settings, app, Metrics(), lambda: True, **options)
     desk.start()
     return desk, app
 

@@ -101,6 +101,21 @@ class TestResults:
                 took.append(time.monotonic() - start)
         assert sorted(took)[4] < 0.01
 
+    def test_gaps_between_one_clients_requests_are_not_theirs(self, book: Book) -> None:
+        nightly, model, night = FakeModel("nightly"), FakeModel("model"), Book()
+        with running(calm_seconds=0.5, patience_seconds=60.0) as engine:
+            engine.submit(model, doubling(1.0), 1, book.done)
+            book.wait(1)
+            engine.submit(nightly, repeated(1.0, 3), 3, night.done, BACKGROUND)
+            for number in range(10):
+                time.sleep(0.002)
+                engine.submit(model, doubling(1.0), 1, book.done)
+                book.wait(number + 2)
+            assert not engine.calm()
+            assert not night.ends  # of its three batches one, for patience's sake
+            night.wait(1)
+            assert engine.calm()
+
     def test_background_jobs_go_on_under_steady_load(self, book: Book) -> None:
         nightly, model, over = FakeModel("nightly"), FakeModel("model"), threading.Event()
         model.runner.seconds_per_row = 0.002
