@@ -1,5 +1,6 @@
 """A batch job as a process of its own, and what it is measured on: rows of 20 columns, and a model of them."""
 
+import os
 import re
 import subprocess
 import sys
@@ -61,12 +62,13 @@ class Bench:
         given += ["--workers", workers, "--quiet", *more]
         return [sys.executable, "-m", "jobs", "run", "score", *map(str, given)]
 
-    def run(self, count: int, workers: int, output: Path | None = None) -> Ran:
-        """Score so many rows, into a folder that is removed where none is said."""
+    def run(self, count: int, workers: int, output: Path | None = None, cores: int | None = None) -> Ran:
+        """Score so many rows, on all cores or on so many, into a folder that is removed where none is said."""
         with tempfile.TemporaryDirectory(dir=self.home) as folder:
             start = time.perf_counter()
             command = self.command(count, output or Path(folder, "out"), workers)
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:cores])
             with _watched(process.pid) as peak:
                 said, _ = process.communicate()
             whole = time.perf_counter() - start

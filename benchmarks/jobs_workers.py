@@ -2,7 +2,8 @@
 
     python -m benchmarks.jobs_workers [--rounds 5] [--quick]
 
-Each worker has one thread. The rate is that between the first and the last part file, for Ray takes some seconds to start,
+Each worker has one thread for graphs, and each job as many cores as workers, for a worker that has another core besides
+reads and writes there. The rate is that between the first and the last part file, for Ray takes some seconds to start,
 however long the job is. Memory is that of all processes of a job together.
 """
 
@@ -18,14 +19,14 @@ WORKERS_BAR, MEMORY_BAR = 1.7, 1.2
 MANY, FEW = 1_000_000, 100_000
 ROWS = 50_000  # of a shard
 WHAT = """`jobs run score` of rows of 20 columns in one Parquet file, the distance to five of 5,000 known rows; one worker
-is a process, two are Ray's."""
+is a process on one core, two are Ray's on two."""
 
 
 def rate(work: Bench, count: int, workers: int) -> float:
     """Rows a second between the first part file and the last."""
     with tempfile.TemporaryDirectory(dir=work.home) as folder:
         output = Path(folder, "out")
-        work.run(count, workers, output)
+        work.run(count, workers, output, cores=workers)
         times = sorted(part.stat().st_mtime_ns for part in output.glob("part-*"))
     return (count - ROWS) / ((times[-1] - times[0]) / 1e9)
 

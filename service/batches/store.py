@@ -1,72 +1,19 @@
-"""What is known of files, batches and the lines that are done, in SQLite.
+"""What is known of files, batches and the lines that are done.
 
-A connection and its statements belong to one thread (desk.py). Journal mode WAL with `synchronous` NORMAL survives the end
-of the process at any moment; after a loss of power the last moments may be missing, and those lines are asked for again.
+A connection and its statements belong to one thread (desk.py).
 """
 
 import json
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from service.batches.database import open_database, transaction
 from service.batches.records import OPEN, Batch, Status, StoredFile
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    owner TEXT NOT NULL,
-    filename TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    bytes INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS files_by_owner ON files (owner, number);
-CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    owner TEXT NOT NULL,
-    input_file_id TEXT NOT NULL,
-    endpoint TEXT NOT NULL,
-    completion_window TEXT NOT NULL,
-    metadata TEXT,
-    output_seconds INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    ending TEXT,
-    errors TEXT,
-    output_file_id TEXT,
-    error_file_id TEXT,
-    total INTEGER NOT NULL DEFAULT 0,
-    completed INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    in_progress_at INTEGER,
-    finalizing_at INTEGER,
-    completed_at INTEGER,
-    failed_at INTEGER,
-    expired_at INTEGER,
-    cancelling_at INTEGER,
-    cancelled_at INTEGER,
-    result_bytes INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX IF NOT EXISTS batches_by_owner ON batches (owner, number);
-CREATE INDEX IF NOT EXISTS batches_by_status ON batches (status);
-CREATE TABLE IF NOT EXISTS results (
-    batch_id TEXT NOT NULL,
-    line INTEGER NOT NULL,
-    good INTEGER NOT NULL,
-    written BLOB NOT NULL,
-    PRIMARY KEY (batch_id, line)
-);
-"""
-_VERSION = 1
 _FILE = ", ".join(field.name for field in fields(StoredFile))
 _BATCH = ", ".join(field.name for field in fields(Batch))
 _OPEN = ", ".join(f"'{status}'" for status in OPEN)
@@ -76,25 +23,12 @@ class Full(Exception):
     """An owner may not keep so many bytes."""
 
 
-class StoreError(ValueError):
-    """A database that is none of ours."""
-
-
 class Store:
     """Opens the database, or makes it. `clock` tells Unix seconds. Raises StoreError, sqlite3.Error."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._db = db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            raise StoreError(
-                f"{path}: expected version {_VERSION} of its tables, found {version}: use another directory"
-            )
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version = {_VERSION}")
+        self._db = open_database(path)
 
     def close(self) -> None:
         self._db.close()
@@ -150,7 +84,7 @@ class Store:
         """Forget files whose time is over, unless an open batch reads them, and batches that ended so long ago. Returns the
         files' ids."""
         now = self.now()
-        with self._transaction():
+        with transaction(self._db):
             rows = self._db.execute(
                 f"DELETE FROM files WHERE expires_at <= ? AND id NOT IN "
                 f"(SELECT input_file_id FROM batches WHERE status IN ({_OPEN})) RETURNING id",
@@ -247,7 +181,7 @@ class Store:
         an answer. The results are forgotten with the same stroke."""
         batch, now = self.known(batch_id), self.now()
         assert batch.ending is not None, "whoever ends a batch has said how before"
-        with self._transaction():
+        with transaction(self._db):
             for made, name in ((output, "output"), (error, "error")):
                 if made is not None:
                     filename = f"{batch_id}_{name}.jsonl"
@@ -267,7 +201,7 @@ class Store:
 
         Raises Full where its owner would keep more than `most_bytes`.
         """
-        with self._transaction():
+        with transaction(self._db):
             (owner,) = self._db.execute("SELECT owner FROM batches WHERE id = ?", (batch_id,)).fetchone()
             if self.kept(owner)[1] + len(written) > most_bytes:
                 raise Full
@@ -304,17 +238,6 @@ class Store:
         return self._db.execute(
             f"SELECT {columns} FROM {table} WHERE {where} ORDER BY number {order.upper()} LIMIT ?", [*values, limit]
         )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of a block, or nothing of it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def _batch(row: tuple) -> Batch:

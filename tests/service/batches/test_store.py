@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.batches.store import Full, Store, StoreError
+from service.batches.database import StoreError
+from service.batches.store import Full, Store
 
 ME, OTHER = "me", "other"
 MUCH = 10**9
