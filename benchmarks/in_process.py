@@ -12,6 +12,7 @@ from service.engine.loop import Engine
 from service.engine.ticket import Ticket
 from service.loading import load_model
 from service.model import LoadedModel
+from service.providers import find_device
 from service.settings import Settings
 
 
@@ -28,7 +29,7 @@ class InProcess:
 
     def __init__(self, directory: Path, settings: Settings | None = None) -> None:
         self.settings = settings or Settings(provider="cpu")
-        device = "cpu" if self.settings.provider == "cpu" else "cuda"
+        device = find_device(self.settings.provider)
         self.model: LoadedModel = load_model(directory.resolve(), self.settings, device)
         self._engine = Engine(self.settings.workers, self.settings.limits)
 

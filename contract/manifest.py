@@ -48,7 +48,8 @@ class Agreement(_Strict):
 class Graph(FileRef):
     """One ONNX file, its signature, and how well it was checked at export.
 
-    `parity` compares it with torch; `batch_invariance` compares a row in batches of different sizes. `density`
+    `parity` compares it with torch; `float16` compares it with torch where it computes in float16, as a GPU may where that
+    is within the tolerance; `batch_invariance` compares a row in batches of different sizes. `density`
     says what `log_prob` is: exact, a lower bound, an unnormalised (negative) energy, or a critic's score: no density at
     all, but higher for what looks real to a discriminator.
     """
@@ -57,6 +58,7 @@ class Graph(FileRef):
     outputs: tuple[TensorSpec, ...]
     external_data: tuple[FileRef, ...] = ()
     parity: Agreement | None = None
+    float16: Agreement | None = None
     batch_invariance: Agreement | None = None
     density: Density | None = None
 

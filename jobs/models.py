@@ -8,6 +8,7 @@ from service.engine.limits import Limits
 from service.entry import Entry
 from service.loading import load_model
 from service.model import LoadedModel
+from service.providers import find_device
 from service.sessions import ModelRefused
 from service.settings import Settings, load_settings
 
@@ -45,7 +46,9 @@ def load(job: Job) -> LoadedModel:
     """Load the model that the job names. Raises BadUsage where there is none, or it cannot do the task."""
     directory = find(job.store, job.model)
     try:
-        model = load_model(directory, settings_of(job), job.device)
+        model = load_model(directory, settings_of(job), find_device(job.device))
+    except RuntimeError as error:
+        raise BadUsage(f"--gpus-per-worker: {error}") from error
     except ModelRefused as error:
         raise BadUsage(f"--model {job.model}: {error}") from error
     if job.task not in model.tasks:

@@ -27,7 +27,7 @@ from service.engine.ticket import Model, Observer
 from service.keys import Keys
 from service.metrics import Metrics
 from service.patience import Patience
-from service.sessions import find_device
+from service.providers import find_device
 from service.settings import load_settings
 from service.signing import Verifier
 from service.stopping import server_here

@@ -8,6 +8,8 @@ import io
 import itertools
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,19 +21,20 @@ from contract import Capability, Manifest, ManifestError, TensorSpec, concatenat
 from contract.files import manifest_bytes, parse_manifest
 from contract.manifest import Calibration, FileRef, Graph
 from service import trial
-from service.engine.brake import Brake
+from service.engine.brake import Brake, BrakedSession
 from service.engine.concatenating_graph import Concatenation
 from service.engine.held_rows import bytes_per_row
 from service.engine.rows import BUCKETS, RowRunner
 from service.engine.sequences import SequenceRunner
 from service.engine.width import Widen
 from service.model import LoadedModel
+from service.on_device import device_runner
+from service.providers import CPU, device_sizes, fixed_shapes
 from service.sessions import ModelRefused, open_session, read_file
 from service.settings import Settings
 from service.signing import SigningError, Verifier
 
 PNG = b"\x89PNG\r\n\x1a\n"
-_FIXED_ROWS = 16
 _loads = itertools.count(1)
 
 
@@ -60,14 +63,17 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         make = partial(open_session, directory, capability, graph, settings, device, brake)
         session = make(settings.intra_op_threads)
         providers[capability] = session.get_providers()[0]
-        # On a GPU there are no threads to be had; where rows depend on their batch, threads may matter too.
+        if providers[capability] != CPU:
+            runners[capability] = _device_runner(session, device, graph, manifest, settings, make)
+            continue
+        # Where rows depend on their batch, threads may matter too.
         exact = graph.batch_invariance is not None and graph.batch_invariance.max_abs_diff == 0
-        narrow = providers[capability] == "CPUExecutionProvider" and settings.intra_op_threads < settings.workers
+        narrow = settings.intra_op_threads < settings.workers
         widen = partial(make, settings.workers) if exact and narrow else None
         if capability is Capability.NEXT_TOKEN:
             runners[capability] = _sequence_runner(session, graph, manifest, settings, widen)
         else:
-            runners[capability] = _row_runner(session, graph, widen)
+            runners[capability] = RowRunner(session, "cpu", _buckets(graph), widen)
     model = LoadedModel(
         manifest=manifest,
         key=f"{manifest.name}@{manifest.version}#{next(_loads)}",
@@ -117,20 +123,38 @@ def _sequence_runner(
         raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
 
 
-def _row_runner(session: ort.InferenceSession, graph: Graph, widen: Widen | None) -> RowRunner:
-    device = "cuda" if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
-    return RowRunner(session, device, _buckets(graph, device), widen)
+def _device_runner(
+    session: BrakedSession,
+    device: str,
+    graph: Graph,
+    manifest: Manifest,
+    settings: Settings,
+    make: Callable[..., BrakedSession],
+) -> RowRunner:
+    sizes = device_sizes(settings)
+    rng = np.random.default_rng(0)
+    recorded = partial(make, settings.intra_op_threads, captured=True) if settings.cuda_graphs == "auto" else None
+    with _bounded(graph, settings.hang_seconds, session.brake.pull):
+        return device_runner(
+            f"{manifest.name}@{manifest.version} {graph.file}",
+            session,
+            device,
+            {t.name: _example(t, manifest, sizes[-1], rng) for t in graph.inputs},
+            sizes,
+            fixed=fixed_shapes(graph),
+            recorded=recorded,
+        )
 
 
-def _buckets(graph: Graph, device: str) -> tuple[int, ...]:
-    """Batch sizes in which a row's bits are the same, so that the same seed gives the same bytes.
+def _buckets(graph: Graph) -> tuple[int, ...]:
+    """Batch sizes in which a row's bits are the same on a CPU, so that the same seed gives the same bytes.
 
-    Where they are not, a CPU runs each row alone: reductions over rows of odd length depend on a row's place in the
-    batch too, which one fixed size does not cure.
+    Where they are not, each row runs alone: reductions over rows of odd length depend on a row's place in the batch too,
+    which one fixed size does not cure.
     """
     known = graph.batch_invariance
     if known is None or known.max_abs_diff > 0:
-        return (_FIXED_ROWS,) if device == "cuda" else (1,)
+        return (1,)
     return tuple(b for b in BUCKETS if b >= min(known.batch_sizes))
 
 
@@ -179,13 +203,20 @@ def _sheet(directory: Path, ref: FileRef) -> bytes:
 def _warm(model: LoadedModel, capability: Capability, seconds: float) -> None:
     runner = model.runners[capability]
     graph = model.manifest.capabilities[capability]
-    watchdog = threading.Timer(seconds, model.stop)
-    watchdog.start()
-    try:
+    with _bounded(graph, seconds, model.stop):
         if isinstance(runner, SequenceRunner):
             runner.warm()
         else:
-            runner.warm({t.name: _blank(t, model.manifest) for t in graph.inputs})
+            runner.warm({t.name: _example(t, model.manifest, 1) for t in graph.inputs})
+
+
+@contextmanager
+def _bounded(graph: Graph, seconds: float, stop: Callable[[], None]) -> Iterator[None]:
+    """First runs: `stop` is called after so many seconds. Raises ModelRefused for whatever goes wrong."""
+    watchdog = threading.Timer(seconds, stop)
+    watchdog.start()
+    try:
+        yield
     except Exception as error:
         within = "" if watchdog.is_alive() else f" within {seconds:g} s"
         raise ModelRefused(
@@ -195,10 +226,13 @@ def _warm(model: LoadedModel, capability: Capability, seconds: float) -> None:
         watchdog.cancel()
 
 
-def _blank(tensor: TensorSpec, manifest: Manifest) -> np.ndarray:
+def _example(tensor: TensorSpec, manifest: Manifest, rows: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Rows of an input, blank or of what any graph takes: numbers in [0, 1), and the first two classes and tokens."""
     side = 8 * manifest.data.side_multiple
     if manifest.text is not None:
         side = min(side, manifest.text.context)
-    shape = [1, *(d if isinstance(d, int) else side for d in tensor.shape[1:])]
-    fill = side if tensor.name == "lengths" else 0
-    return np.full(shape, fill, np.dtype(tensor.dtype))
+    shape = [rows, *(d if isinstance(d, int) else side for d in tensor.shape[1:])]
+    dtype = np.dtype(tensor.dtype)
+    if rng is None or tensor.name == "lengths":
+        return np.full(shape, side if tensor.name == "lengths" else 0, dtype)
+    return (rng.random(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)).astype(dtype)

@@ -4,7 +4,6 @@ Every file's hash is checked on the very bytes that are loaded, graphs may not r
 of their own, and a session's real inputs and outputs are compared with the manifest's.
 """
 
-import ctypes
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contract import Capability, TensorSpec
 from contract.manifest import FileRef, Graph
 from service.engine.brake import Brake, BrakedSession
 from service.engine.rows import NUMPY
+from service.providers import CPU, CUDA, halved, providers_of, runs_on
 from service.settings import Settings
 
 log = logging.getLogger("amostra.loading")
@@ -30,34 +30,21 @@ class ModelRefused(Exception):
     """A model that cannot be served; the message says what was expected and what was found."""
 
 
-def find_device(wanted: str) -> str:
-    """The device for graphs, "cuda" or "cpu".
-
-    `onnxruntime-gpu` falls back to the CPU without a word and lists CUDA on machines that have none, so the driver is
-    asked. Raises RuntimeError where CUDA is demanded and missing.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int(0)
-        present = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-    except OSError:
-        present = False
-    if present and "CUDAExecutionProvider" in ort.get_available_providers():
-        ort.preload_dlls()
-        return "cuda"
-    reason = "the NVIDIA driver finds no GPU" if not present else "this onnxruntime was built without CUDA"
-    if wanted == "cuda":
-        raise RuntimeError(f"AMOSTRA_PROVIDER=cuda, but {reason}: set it to cpu or auto, or install the [gpu] extra")
-    log.warning("every model runs on the CPU: %s", reason)
-    return "cpu"
-
-
 def open_session(
-    directory: Path, capability: Capability, graph: Graph, settings: Settings, device: str, brake: Brake, threads: int
-) -> ort.InferenceSession:
-    """A session of one graph, that keeps its signature and obeys the brake. Raises ModelRefused."""
+    directory: Path,
+    capability: Capability,
+    graph: Graph,
+    settings: Settings,
+    device: str,
+    brake: Brake,
+    threads: int,
+    *,
+    captured: bool = False,
+) -> BrakedSession:
+    """A session of one graph, that keeps its signature and obeys the brake. Raises ModelRefused.
+
+    `captured` asks for one whose runs can be CUDA graphs, which ONNX Runtime refuses where parts of it run elsewhere.
+    """
     blob = read_file(directory, graph)
     _check_graph(blob, graph, directory)
     options = ort.SessionOptions()
@@ -67,22 +54,33 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    # Attention over a shared key/value buffer in float32 has a CPU kernel only.
-    on_device = device == "cuda" and capability is not Capability.NEXT_TOKEN
-    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"] if on_device else ["CPUExecutionProvider"]
+    wanted = providers_of(graph, settings, runs_on(capability, device), captured=captured)
+    first = wanted[0][0]
+    options.use_deterministic_compute = first != CPU
     source = str(directory / graph.file) if graph.external_data else blob
     try:
+        if first == CUDA and halved(graph, settings):
+            source = _in_float16(blob, directory)
         session = BrakedSession(brake, source, options, providers=wanted)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
-    if session.get_providers()[0] != wanted[0]:
-        message = f"{graph.file}: expected to run on {wanted[0]}, found {session.get_providers()[0]}"
-        if settings.provider == "cuda":
+    if session.get_providers()[0] != first:
+        message = f"{graph.file}: expected to run on {first}, found {session.get_providers()[0]}"
+        if settings.provider in ("cuda", "tensorrt"):
             raise ModelRefused(message)
         log.warning("%s/%s: %s", directory.parent.name, directory.name, message)
     _check_ports(graph.file, "input", graph.inputs, session.get_inputs())
     _check_ports(graph.file, "output", graph.outputs, session.get_outputs())
     return session
+
+
+def _in_float16(blob: bytes, directory: Path) -> bytes:
+    """The graph, which computes in float16 and takes and gives what it did."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    proto = onnx.load_model_from_string(blob)
+    onnx.load_external_data_for_model(proto, str(directory))
+    return convert_float_to_float16(proto, keep_io_types=True).SerializeToString()
 
 
 def read_file(directory: Path, ref: FileRef) -> bytes:

@@ -53,8 +53,15 @@ class Settings(BaseSettings):
     """Models used where a request names none. Readiness waits for those that the store has; for the others, the first
     model by name that can do the task takes the place."""
 
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
-    """`cuda` refuses to start without a GPU; `auto` takes one if there is one and says loudly if there is not."""
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
+    """`cuda` refuses to start without a GPU; `auto` takes one if there is one and says loudly if there is not. `tensorrt`
+    is CUDA, and TensorRT for the graphs that may be rounded to float16 and whose shapes are fixed."""
+    precision: Literal["auto", "float32"] = "auto"
+    """On a GPU, `auto` computes in float16 where a graph's manifest has a parity for it that was within its tolerance."""
+    cuda_graphs: Literal["auto", "off"] = "auto"
+    """`auto` records each batch size of a graph as a CUDA graph on loading, where that can be done and gives the same bits."""
+    tensorrt_cache: Path | None = None
+    """A directory for the engines that TensorRT builds; without one each start builds them again, which takes minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = min(64, usable())
     """Threads that run graphs; as many as there are cores that the process may use. One intra-op thread each is the fastest under load on a CPU."""
     intra_op_threads: Positive = 1

@@ -1,7 +1,7 @@
 """One ONNX graph: written, compared with torch on held-out inputs, and described in the contract's words.
 
-The parity gate runs both at several batch sizes; batch invariance, a row alone against the same row in a batch, is
-measured and recorded.
+The parity gate runs both at several batch sizes; batch invariance, a row alone against the same row in a batch, and what
+computing in float16 would change are measured and recorded.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from contract import TensorSpec, mismatches
+from contract import Capability, TensorSpec, mismatches
 from contract.manifest import Agreement, Graph
 from training.family import GraphExport, Source
+from training.quantize import HALF_TOLERANCE, float16_values
+
+log = logging.getLogger(__name__)
 
 DTYPES: dict[str, Any] = {
     "tensor(float)": "float32",
@@ -63,6 +67,7 @@ def write_graph(graph: GraphExport, held_out: Source, directory: Path, batch_siz
         inputs=inputs,
         outputs=outputs,
         parity=parity,
+        float16=_float16_parity(graph, path, held_out, tuple(batch_sizes)),
         batch_invariance=_batch_invariance(graph, session, held_out, tuple(batch_sizes)),
         density=graph.density,
     )
@@ -155,12 +160,13 @@ def _positional_parameters(module: nn.Module) -> int:
     return sum(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters)
 
 
-def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session on the CPU, with one thread as the service has it; 0 leaves the number to the runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def specs(arguments: Iterable[onnxruntime.NodeArg]) -> tuple[TensorSpec, ...]:
@@ -206,6 +212,22 @@ def _parity(
         for name, value in zip(_compared(graph), expected, strict=True):
             worst = float(np.maximum(worst, _difference(found[name], value.numpy())))  # np.maximum keeps a NaN
     return Agreement(max_abs_diff=worst if np.isfinite(worst) else 1e30, tolerance=graph.tolerance, batch_sizes=sizes)
+
+
+def _float16_parity(graph: GraphExport, path: Path, held_out: Source, sizes: tuple[int, ...]) -> Agreement | None:
+    """What computing in float16 changes, or None where the graph cannot be turned into one that does.
+
+    A CPU rounds every result to float16 but sums in float32, as a GPU's matrix units do. Text's attention stays on the CPU.
+    """
+    half = None if graph.capability is Capability.NEXT_TOKEN else float16_values(onnx.load(path))
+    if half is None:
+        return None
+    try:
+        session = open_session(half.SerializeToString())
+    except Exception as error:  # a graph that the converter broke
+        log.info("%s: no float16: %s", graph.capability.value, error)
+        return None
+    return _parity(replace(graph, tolerance=HALF_TOLERANCE), session, held_out, sizes)
 
 
 def _batch_invariance(

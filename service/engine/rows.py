@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -20,9 +20,12 @@ from service.engine.batch import Batch
 from service.engine.job import Arrays
 from service.engine.width import Widen, Width
 
+if TYPE_CHECKING:
+    from service.engine.device import DeviceMemory
+
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _KEPT_BINDINGS = 24
-_KEPT_ELEMENTS = 2**20
+KEPT_ELEMENTS = 2**20
 
 NUMPY = {
     "tensor(float)": np.float32,
@@ -42,13 +45,13 @@ def bucket(rows: int, buckets: Sequence[int] = BUCKETS) -> int:
 class RowRunner:
     """One stateless graph, run in batches of these sizes.
 
-    `widen` makes a session of the same graph with a thread for each core.
+    `device` is "cpu", or the memory of another device. `widen` makes a session of the same graph with a thread for each core.
     """
 
     def __init__(
         self,
         session: ort.InferenceSession,
-        device: str,
+        device: "Literal['cpu'] | DeviceMemory",
         buckets: Sequence[int] = BUCKETS,
         widen: Widen | None = None,
     ) -> None:
@@ -58,7 +61,7 @@ class RowRunner:
         self._buckets = tuple(buckets)
         self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
         self._outputs = [o.name for o in session.get_outputs()]
-        self._bound: OrderedDict[tuple, list[_Bound]] = OrderedDict()
+        self._bound: OrderedDict[tuple, list[_Stacked]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -82,7 +85,7 @@ class RowRunner:
         key = (session is self._session, *shape)
         bound = self._borrow(key)
         if bound is None:
-            bound = _Bound(session, self._device, self._inputs, self._outputs, size, first)
+            bound = self._bind(session, size, first)
         bound.fill(pieces)
         start = time.monotonic()
         outputs = bound.run()
@@ -109,9 +112,14 @@ class RowRunner:
 
     def warm(self, inputs: Arrays) -> None:
         """Run once, so that the first request does not pay for it."""
-        _Bound(self._session, self._device, self._inputs, self._outputs, len(next(iter(inputs.values()))), inputs).run()
+        self._bind(self._session, len(next(iter(inputs.values()))), inputs).run()
 
-    def _borrow(self, key: tuple) -> "_Bound | None":
+    def _bind(self, session: ort.InferenceSession, size: int, example: Arrays) -> "_Stacked":
+        if self._device == "cpu":
+            return _Bound(session, self._inputs, self._outputs, size, example)
+        return _Sent(self._device, self._inputs, size, example)
+
+    def _borrow(self, key: tuple) -> "_Stacked | None":
         with self._lock:
             kept = self._bound.get(key)
             if not kept:
@@ -119,8 +127,8 @@ class RowRunner:
             self._bound.move_to_end(key)
             return kept.pop()
 
-    def _give_back(self, key: tuple, bound: "_Bound") -> None:
-        if bound.elements > _KEPT_ELEMENTS:
+    def _give_back(self, key: tuple, bound: "_Stacked") -> None:
+        if bound.elements > KEPT_ELEMENTS:
             return
         with self._lock:
             self._bound.setdefault(key, []).append(bound)
@@ -129,32 +137,12 @@ class RowRunner:
                 self._bound.popitem(last=False)
 
 
-class _Bound:
-    """Input and output memory of one batch size and row shape, bound to the session once."""
+class _Stacked:
+    """Input memory of one batch size and row shape, where rows are put together."""
 
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        device: str,
-        inputs: dict[str, Any],
-        outputs: list[str],
-        size: int,
-        example: Arrays,
-    ) -> None:
-        self._session = session
-        self._device = device
-        self._names = outputs
+    def __init__(self, inputs: dict[str, Any], size: int, example: Arrays) -> None:
         self._arrays = {n: np.zeros((size, *example[n].shape[1:]), dtype) for n, dtype in inputs.items()}
         self.elements = sum(a.size for a in self._arrays.values())
-        self._binding = session.io_binding()
-        self._values = {}
-        for name, array in self._arrays.items():
-            # On a CPU the value shares the array's memory; on a device it is a copy that fill() refreshes.
-            self._values[name] = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
-            self._binding.bind_ortvalue_input(name, self._values[name])
-        self._results: Arrays | None = None
-        for name in outputs:
-            self._binding.bind_output(name, device, 0)
 
     def fill(self, pieces: list[Arrays]) -> None:
         """Copy rows in; padding repeats the last row, so that it is ordinary data."""
@@ -165,17 +153,44 @@ class _Bound:
                 array[at : at + len(rows)] = rows
                 at += len(rows)
             array[at:] = array[at - 1]
-            if self._device != "cpu":
-                self._values[name].update_inplace(array)
 
     def run(self) -> Arrays:
-        """The outputs; the arrays are overwritten by the next run."""
+        """The outputs; the arrays may be overwritten by the next run."""
+        raise NotImplementedError
+
+
+class _Sent(_Stacked):
+    """Rows that are sent to a device together."""
+
+    def __init__(self, device: "DeviceMemory", inputs: dict[str, Any], size: int, example: Arrays) -> None:
+        super().__init__(inputs, size, example)
+        self._device = device
+
+    def run(self) -> Arrays:
+        return self._device.run(self._arrays)
+
+
+class _Bound(_Stacked):
+    """Input and output memory in the CPU's, bound to the session once."""
+
+    def __init__(
+        self, session: ort.InferenceSession, inputs: dict[str, Any], outputs: list[str], size: int, example: Arrays
+    ) -> None:
+        super().__init__(inputs, size, example)
+        self._session = session
+        self._names = outputs
+        self._binding = session.io_binding()
+        for name, array in self._arrays.items():
+            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        self._results: Arrays | None = None
+        for name in outputs:
+            self._binding.bind_output(name)
+
+    def run(self) -> Arrays:
         self._session.run_with_iobinding(self._binding)
         if self._results is not None:
             return self._results
         values = self._binding.get_outputs()
-        if self._device != "cpu":
-            return {n: v.numpy() for n, v in zip(self._names, values, strict=True)}
         self._results = {n: v.numpy().copy() for n, v in zip(self._names, values, strict=True)}
         for name, array in self._results.items():
             # From the second run on the graph writes into our own memory.

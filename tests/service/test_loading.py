@@ -14,7 +14,7 @@ from service.engine.job import RowCall
 from service.engine.rows import BUCKETS, RowRunner
 from service.engine.sequences import SequenceRunner
 from service.loading import load_model
-from service.sessions import ModelRefused, find_device
+from service.sessions import ModelRefused
 from service.settings import Settings
 from tests.toys import directories
 from tests.toys.broken import BROKEN, edit_graph, edit_manifest, rehash
@@ -216,17 +216,3 @@ def test_an_operator_of_ones_own_cannot_hide_in_a_function(tmp_path: Path) -> No
     edit_graph(directory, "decode.onnx", change)
     with pytest.raises(ModelRefused, match=r"expected operators of .*found \['evil.corp'\]"):
         load(directory)
-
-
-class TestDevice:
-    def test_a_cpu_is_always_there(self) -> None:
-        assert find_device("cpu") == "cpu"
-
-    def test_auto_finds_one(self) -> None:
-        assert find_device("auto") in ("cpu", "cuda")
-
-    def test_a_gpu_that_is_not_there_is_no_silent_fallback(self) -> None:
-        if find_device("auto") == "cuda":
-            pytest.skip("this machine has a GPU")
-        with pytest.raises(RuntimeError, match=r"AMOSTRA_PROVIDER=cuda, but .*: set it to cpu or auto"):
-            find_device("cuda")

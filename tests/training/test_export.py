@@ -13,6 +13,7 @@ from training.export import export
 from training.family import GraphExport
 from training.graphs import ExportRefused, sha256, write_graph
 from training.loop import Trained
+from training.quantize import HALF_TOLERANCE
 
 from .conftest import tiny
 
@@ -29,13 +30,16 @@ class Normal(nn.Module):
 
 
 class Points:
-    """A hundred points, held out."""
+    """A hundred points, held out, no farther away than this."""
+
+    def __init__(self, reach=2.0):
+        self.reach = reach
 
     def __len__(self):
         return 100
 
     def at(self, indices, generator=None):
-        return {"x": torch.linspace(-2, 2, 300).unflatten(0, (100, 3))[indices]}
+        return {"x": torch.linspace(-self.reach, self.reach, 300).unflatten(0, (100, 3))[indices]}
 
 
 NORMAL = GraphExport(
@@ -58,6 +62,30 @@ def test_the_parity_gate_passes_what_agrees_with_torch(tmp_path):
     assert graph.sha256 == sha256(tmp_path / graph.file)
     assert b"metadata" not in (tmp_path / graph.file).read_bytes()
     assert b".py" not in (tmp_path / graph.file).read_bytes()  # no notes about source files
+
+
+class Shade(nn.Module):
+    """A grey level of each value."""
+
+    def forward(self, x):  # (B, 3)
+        return x.sigmoid()
+
+
+def test_float16_is_within_its_tolerance_for_grey_levels_and_not_for_nats(tmp_path):
+    grey = dataclasses.replace(
+        NORMAL, capability=Capability.ENCODE, module=Shade(), outputs=("embedding",), density=None
+    )
+    shade = write_graph(grey, Points(), tmp_path, (1, 8)).float16
+    assert 0 < shade.max_abs_diff <= shade.tolerance == HALF_TOLERANCE
+    assert shade.batch_sizes == (1, 8)
+    density = write_graph(NORMAL, Points(20.0), tmp_path, (1, 8))
+    assert density.float16.max_abs_diff > density.float16.tolerance
+    assert density.parity.max_abs_diff < 1e-3  # of the file that is written
+
+
+def test_no_float16_is_recorded_where_the_graph_cannot_be_turned_into_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.graphs.float16_values", lambda model: None)
+    assert write_graph(NORMAL, Points(), tmp_path, (1,)).float16 is None
 
 
 @pytest.mark.parametrize("error", [0.1, -0.1, torch.nan])
