@@ -6,7 +6,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 export BENTOML_HOME ?= $(CURDIR)/.bentoml
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve test tutorials lint train report bench lock clean image image-gpu image-jobs jobs-test container-test helm-lint fuzz kserve-test browser-test chaos soak audit sbom
+.PHONY: help serve test tutorials lint train report bench lock clean image image-gpu image-jobs jobs-test container-test helm-lint fuzz kserve-test browser-test gpu-test chaos soak audit sbom
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -55,6 +55,10 @@ browser-test: .venv-dev/ready  ## Use the playground in Chromium, as a person wo
 
 kserve-test: .venv-dev/ready  ## KServe's client runs every graph of every model (an environment of its own is made once)
 	.venv-dev/bin/python -m tests.e2e.kserve_check
+
+gpu-test: .venv-dev/ready  ## On a machine with an NVIDIA GPU: every shipped model on CUDA, with CUDA graphs, and on TensorRT if it is there
+	.venv-dev/bin/python $(PIP) -r requirements/serve-gpu.txt
+	.venv-dev/bin/python -m pytest -m gpu -rs tests/gpu
 
 jobs-test: .venv-dev/ready  ## Batch jobs on Ray: two workers, of which one is killed
 	.venv-dev/bin/python -m pytest -m cluster tests/jobs

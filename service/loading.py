@@ -139,7 +139,7 @@ def _device_runner(
             f"{manifest.name}@{manifest.version} {graph.file}",
             session,
             device,
-            {t.name: _example(t, manifest, sizes[-1], rng) for t in graph.inputs},
+            {t.name: example_rows(t, manifest, sizes[-1], rng) for t in graph.inputs},
             sizes,
             fixed=fixed_shapes(graph),
             recorded=recorded,
@@ -207,7 +207,7 @@ def _warm(model: LoadedModel, capability: Capability, seconds: float) -> None:
         if isinstance(runner, SequenceRunner):
             runner.warm()
         else:
-            runner.warm({t.name: _example(t, model.manifest, 1) for t in graph.inputs})
+            runner.warm({t.name: example_rows(t, model.manifest, 1) for t in graph.inputs})
 
 
 @contextmanager
@@ -226,7 +226,9 @@ def _bounded(graph: Graph, seconds: float, stop: Callable[[], None]) -> Iterator
         watchdog.cancel()
 
 
-def _example(tensor: TensorSpec, manifest: Manifest, rows: int, rng: np.random.Generator | None = None) -> np.ndarray:
+def example_rows(
+    tensor: TensorSpec, manifest: Manifest, rows: int, rng: np.random.Generator | None = None
+) -> np.ndarray:
     """Rows of an input, blank or of what any graph takes: numbers in [0, 1), and the first two classes and tokens."""
     side = 8 * manifest.data.side_multiple
     if manifest.text is not None:

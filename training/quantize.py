@@ -5,9 +5,6 @@ com.microsoft::MatMulNBits at accuracy level 4. A row's rounding is its own, so 
 they do where a whole tensor is quantised while it runs.
 
 Of 16 bits: a file of half the size. The runtime turns the weights into float32 when it loads them, and computes as ever.
-
-Values of 16 bits are another thing: every result is rounded. No file is written; it is measured what that would change, so
-that a server may do it on a GPU.
 """
 
 import copy
@@ -18,12 +15,9 @@ from types import ModuleType
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from contract import Capability
 from training.family import GraphExport
-
-log = logging.getLogger(__name__)
 
 BLOCK = 32
 TOLERANCE = 0.3
@@ -86,16 +80,6 @@ def float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return halved
-
-
-def float16_values(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """A copy that computes in float16 and takes and gives what it did, as the service makes it for a GPU; None where there
-    is none."""
-    try:
-        return convert_float_to_float16(copy.deepcopy(model), keep_io_types=True)
-    except Exception as error:  # the converter knows not every graph, and has no exceptions of its own
-        log.info("no float16: %s", error)
-        return None
 
 
 WITH_WEIGHTS = {"int8": with_int8_weights, "float16": with_float16_weights}

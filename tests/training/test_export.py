@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from contract import Capability, read_manifest
+from training import half
 from training.__main__ import main
 from training.export import export
 from training.family import GraphExport
 from training.graphs import ExportRefused, sha256, write_graph
 from training.loop import Trained
-from training.quantize import HALF_TOLERANCE
 
 from .conftest import tiny
 
@@ -76,7 +76,7 @@ def test_float16_is_within_its_tolerance_for_grey_levels_and_not_for_nats(tmp_pa
         NORMAL, capability=Capability.ENCODE, module=Shade(), outputs=("embedding",), density=None
     )
     shade = write_graph(grey, Points(), tmp_path, (1, 8)).float16
-    assert 0 < shade.max_abs_diff <= shade.tolerance == HALF_TOLERANCE
+    assert 0 < shade.max_abs_diff <= shade.tolerance == half.TOLERANCE
     assert shade.batch_sizes == (1, 8)
     density = write_graph(NORMAL, Points(20.0), tmp_path, (1, 8))
     assert density.float16.max_abs_diff > density.float16.tolerance
@@ -84,7 +84,10 @@ def test_float16_is_within_its_tolerance_for_grey_levels_and_not_for_nats(tmp_pa
 
 
 def test_no_float16_is_recorded_where_the_graph_cannot_be_turned_into_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("training.graphs.float16_values", lambda model: None)
+    def refused(model):
+        raise half.NoFloat16("no")
+
+    monkeypatch.setattr("training.graphs.rounded", refused)
     assert write_graph(NORMAL, Points(), tmp_path, (1,)).float16 is None
 
 
