@@ -2,8 +2,8 @@
 
 A batch is copied to the device, run, and copied back; nothing else is allocated or copied. ONNX Runtime keeps a CUDA graph
 with the thread that recorded it, and while one is recorded no other thread may allocate or copy on the device: so all runs
-are on one thread, which a GPU that is shared by them loses little by. Graphs are recorded while a model is loaded, at the
-sizes that its batches will have; a batch of any other shape runs without one.
+are on one thread. Graphs are recorded while a model is loaded, at the sizes that its batches will have; whoever loads waits
+for it and opens no session meanwhile. A batch of any other shape runs without one.
 
 The same code runs with device "cpu", where the tests ask it for the bits that a plain session gives.
 """

@@ -1,15 +1,19 @@
-"""Sessions of graphs: what is done to a graph before it is opened."""
+"""Sessions of graphs: what is done to a graph before it is opened, and what is not done in its place."""
 
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 from onnx import TensorProto
 
-from service.sessions import _in_float16
+from service.loading import load_model
+from service.providers import CUDA, find_device
+from service.sessions import ModelRefused, _in_float16
+from service.settings import Settings
 from tests.service.engine.sessions import latents
-from tests.toys import graphs
+from tests.toys import directories, graphs
 
 
 def test_a_graph_in_float16_takes_and_gives_what_it_did(tmp_path: Path) -> None:
@@ -30,3 +34,24 @@ def test_a_graph_in_float16_takes_and_gives_what_it_did(tmp_path: Path) -> None:
 
 def opened(blob: bytes) -> ort.InferenceSession:
     return ort.InferenceSession(blob, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.skipif(CUDA not in ort.get_available_providers(), reason="this onnxruntime was built without CUDA")
+class TestWithoutTheGpuThatIsWanted:
+    """ONNX Runtime itself falls back to the CPU without an error."""
+
+    @pytest.fixture(autouse=True)
+    def no_gpu(self) -> None:
+        if find_device("auto") == "cuda":
+            pytest.skip("this machine has a GPU")
+
+    def test_a_graph_is_refused_where_it_is_demanded(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelRefused, match=f"expected to run on {CUDA}, found CPUExecutionProvider"):
+            load_model(directories.write_generator(tmp_path), Settings(provider="cuda"), "cuda")
+
+    def test_a_graph_runs_on_the_cpu_where_it_is_not_and_is_logged(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        model = load_model(directories.write_generator(tmp_path), Settings(provider="auto"), "cuda")
+        assert set(model.providers.values()) == {"CPUExecutionProvider"}
+        assert f"expected to run on {CUDA}" in caplog.text
