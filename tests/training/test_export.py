@@ -77,7 +77,7 @@ def test_float16_is_within_its_tolerance_for_grey_levels_and_not_for_nats(tmp_pa
     )
     shade = write_graph(grey, Points(), tmp_path, (1, 8)).float16
     assert 0 < shade.max_abs_diff <= shade.tolerance == half.TOLERANCE
-    assert shade.batch_sizes == (1, 8)
+    assert shade.batch_sizes == (8,)
     density = write_graph(NORMAL, Points(20.0), tmp_path, (1, 8))
     assert density.float16.max_abs_diff > density.float16.tolerance
     assert density.parity.max_abs_diff < 1e-3  # of the file that is written
