@@ -54,7 +54,10 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    wanted = providers_of(graph, settings, runs_on(capability, device), captured=captured)
+    place = runs_on(capability, device)
+    if place != device:
+        log.info("%s/%s: %s stays on the CPU", directory.parent.name, directory.name, graph.file)
+    wanted = providers_of(graph, settings, place, captured=captured)
     first = wanted[0][0]
     options.use_deterministic_compute = first != CPU
     source = str(directory / graph.file) if graph.external_data else blob

@@ -46,7 +46,7 @@ class BookedBinding:
 class Booked:
     """A session that says it is on a GPU and books the CUDA graph and the memory of each run.
 
-    `refuses` are graphs that cannot be recorded; from the run after the `wrong`th on, replays of graphs give other bits.
+    `refuses` is the number of a CUDA graph that cannot be recorded, if there is one; `wrong` gives all of them other bits.
     """
 
     def __init__(self, session: BrakedSession, provider: str, refuses: int = 0, wrong: bool = False) -> None:
