@@ -11,6 +11,7 @@ from contract.files import ManifestError, parse_manifest
 from contract.manifest import Column
 from service.api.body import parse_json
 from service.codecs import compressed, npy, numbers, picture, table, tensors
+from service.codecs.apart import Reader
 from service.errors import AmostraError
 from service.inference_schemas import InferBody
 from service.schemas import CompletionBody, GenerateBody, ScoreBody
@@ -21,6 +22,7 @@ _COLUMNS = (
     Column(name="b", may_be_missing=True),
     Column(name="c", kind="category", categories=("x", "y")),
 )
+_APART = Reader()
 ALLOWED = (AmostraError, ManifestError)
 
 
@@ -64,6 +66,12 @@ def _table(media_type: str) -> Callable[[bytes], None]:
     return read
 
 
+def _parquet(blob: bytes) -> None:
+    """As it is served, by a process that a file may end; and again here, where the fuzzer sees which way the reader takes."""
+    rows = _APART.decode(blob, _COLUMNS, 1000, _LIMIT)
+    assert np.array_equal(rows, table.decode(blob, table.PARQUET, _COLUMNS, 1000, _LIMIT))
+
+
 def _tensors(blob: bytes) -> None:
     """The first two bytes say how long the JSON is, as a header does, and the third how the body is packed."""
     encoding = ("", "gzip", "deflate")[blob[2] % 3] if len(blob) > 2 else ""
@@ -89,7 +97,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "json": _json,
     "csv": _table(table.CSV),
     "arrow": _table(table.ARROW_STREAM),
-    "parquet": _table(table.PARQUET),
+    "parquet": _parquet,
     "tensors": _tensors,
     "manifest": _manifest,
 }
