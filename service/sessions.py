@@ -4,6 +4,7 @@ Every file's hash is checked on the very bytes that are loaded, graphs may not r
 of their own, and a session's real inputs and outputs are compared with the manifest's.
 """
 
+import functools
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -60,6 +61,11 @@ def open_session(
     wanted = providers_of(graph, settings, place, captured=captured)
     first = wanted[0][0]
     options.use_deterministic_compute = first != CPU
+    if first == CPU:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        # Weights are not in it, so that they go with their model.
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     source = str(directory / graph.file) if graph.external_data else blob
     try:
         if first == CUDA and halved(graph, settings):
@@ -84,6 +90,14 @@ def _in_float16(blob: bytes, directory: Path) -> bytes:
     proto = onnx.load_model_from_string(blob)
     onnx.load_external_data_for_model(proto, str(directory))
     return convert_float_to_float16(proto, keep_io_types=True).SerializeToString()
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Let the sessions of this process compute in one arena. An arena never shrinks, and one for each session would grow to
+    the largest batches of all of them together, of which no two may ever come at the same time."""
+    kind, memory = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, ort.OrtMemType.DEFAULT
+    ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, memory), None)
 
 
 def read_file(directory: Path, ref: FileRef) -> bytes:

@@ -30,12 +30,14 @@ async def embed(request: Request) -> Response:
     embedding.check_dimensions(model, ask.dimensions)
     much = body.is_much(request, files)
     given = await aside(much, items.read, model, ask, files, state.settings, "embeds")
+    encoding = ask.encoding_format
+    del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
     found = await result(request, state, model, "embed", _job(model, given), given)
     if kind == npy.MEDIA_TYPE:
         return Response(npy.encode(found), 200, {"x-amostra-model": model.id}, npy.MEDIA_TYPE)
     tokens = sum(map(len, given)) if isinstance(given, list) else 0
     about = {"object": "list", "model": model.id, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
-    return await aside(found.size > _INLINE_NUMBERS, _listing, found, ask.encoding_format, about)
+    return await aside(found.size > _INLINE_NUMBERS, _listing, found, encoding, about)
 
 
 def _job(model: LoadedModel, given: items.Items) -> tuple[Job, float]:

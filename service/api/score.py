@@ -40,6 +40,9 @@ async def score(request: Request) -> Response:
         raise NotAcceptable(f"accept: model {model.id} scores no images: expected {answer.JSON}, found {kind}")
     explain = ask.explain or kind == answer.PNG
     given = await aside(body.is_much(request, files), items.read, model, ask, files, state.settings, "scores")
+    fdr = ask.fdr
+    alpha = None if fdr is not None else ask.alpha or ALPHA
+    del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
     scores = await result(request, state, model, "score", _job(model, given, explain), (given, explain))
     _observe(state, model, scores)
     much = len(scores) > _INLINE_ITEMS or explain
@@ -47,7 +50,7 @@ async def score(request: Request) -> Response:
         return await aside(much, _overlay, model, given, scores)
     if kind == npy.MEDIA_TYPE:
         return await aside(much, _columns, model, scores, statistic, explain)
-    return await aside(much, _listing, model, ask, given, scores, statistic)
+    return await aside(much, _listing, model, given, scores, statistic, alpha, fdr)
 
 
 def _statistic(model: LoadedModel, wanted: str | None) -> int:
@@ -97,7 +100,12 @@ def _overlay(model: LoadedModel, images: np.ndarray, scores: scoring.Scores) -> 
 
 
 def _listing(
-    model: LoadedModel, ask: ScoreFields, given: items.Items, scores: scoring.Scores, statistic: int
+    model: LoadedModel,
+    given: items.Items,
+    scores: scoring.Scores,
+    statistic: int,
+    alpha: float | None,
+    fdr: float | None,
 ) -> Response:
     calibration = model.manifest.calibration
     about: dict[str, Any] | None = None
@@ -105,17 +113,16 @@ def _listing(
         about = calibration.model_dump(include={"size", "statistic", "data"})
         about["smallest_p_value"] = 1 / (calibration.size + 1)
     graph = model.manifest.capabilities.get(Capability.LOG_DENSITY)
-    alpha = None if ask.fdr is not None else ask.alpha or ALPHA
     head = {
         "object": "list",
         "model": model.id,
         "alpha": alpha,
-        "fdr": ask.fdr,
+        "fdr": fdr,
         "statistic": scores.statistics[statistic],
         "density": graph.density if graph else None,
         "calibration": about,
     }
-    return answer.listing(head, _items(model, given, scores, statistic, alpha, ask.fdr))
+    return answer.listing(head, _items(model, given, scores, statistic, alpha, fdr))
 
 
 def _items(
