@@ -5,6 +5,9 @@
 At the start of the same run, good clients that wait for their answers measure the capacity. Then requests come at 1.5 times
 that rate, whatever becomes of those before, and one in ten beside them is a bad one. Good requests that were served count by
 the time that their like takes alone, for more of the dear ones may be refused.
+
+A full queue takes memory, of which there is a bound; what grows after that is a leak. So memory at the end is compared with
+memory from the time on when the queue was as long as it gets, if that came within the first half.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,7 +34,7 @@ from benchmarks.servers import Served, ours
 OVERLOAD, BAD_SHARE = 1.5, 0.1
 GOOD_BAR, MEMORY_BAR = 0.9, 1.05
 CLIENTS = 32
-WARM_SHARE = 0.2
+WARM_SHARE, FULL = 0.2, 0.9
 BAD = {"leave": 0.5, "garbage": 0.4, "stall": 0.05, "unread": 0.05}
 """Sorts of bad clients by their share."""
 METRICS = Request("/metrics", method="GET")
@@ -80,23 +84,38 @@ async def _capacity(served: Served, seconds: float) -> tuple[dict[str, float], f
     return costs, count / took, used / count
 
 
-async def _watch(pid: int, every: float, found: list[float]) -> None:
-    while True:
-        found.append(resident(pid))
-        await asyncio.sleep(every)
+@dataclass
+class Course:
+    """Resident memory (MiB) and jobs under way, over the time."""
+
+    memory: list[float] = field(default_factory=list)
+    jobs: list[float] = field(default_factory=list)
+
+    async def watch(self, served: Served, every: float) -> None:
+        while True:
+            self.jobs.append(await asyncio.to_thread(_jobs, served.port))
+            self.memory.append(resident(served.pid))
+            await asyncio.sleep(every)
+
+    def warm(self) -> list[float]:
+        """The memory from the time on when the queue was full, if that came within the first half; without the first
+        WARM_SHARE in any case."""
+        full = next(i for i, jobs in enumerate(self.jobs) if jobs >= FULL * max(self.jobs))
+        early = full if full <= len(self.jobs) // 2 else 0
+        return self.memory[max(early, int(len(self.memory) * WARM_SHARE)) :]
 
 
-async def _overload(served: Served, rate: float, seconds: float) -> tuple[Crowd, float, list[float]]:
-    """The crowd after its time, how long its good requests were served, and the memory along the way."""
-    crowd, memory = Crowd(served.port, ASKS, seed=1), list[float]()
+async def _overload(served: Served, rate: float, seconds: float) -> tuple[Crowd, float, Course]:
+    """The crowd after its time, how long its good requests were served, and the course of the server."""
+    crowd, course = Crowd(served.port, ASKS, seed=1), Course()
     good = {kind: rate * (1 - BAD_SHARE) / len(ASKS) for kind in ASKS}
     bad = {sort: rate * BAD_SHARE * share for sort, share in BAD.items()}
-    watch = asyncio.create_task(_watch(served.pid, seconds / 40, memory))
+    watch = asyncio.create_task(course.watch(served, seconds / 40))
     start = time.monotonic()
     await crowd.open(good | bad, seconds)
     took = time.monotonic() - start
     watch.cancel()
-    return crowd, took, memory
+    return crowd, took, course
 
 
 def _wait_for_all(port: int) -> None:
@@ -106,8 +125,8 @@ def _wait_for_all(port: int) -> None:
         time.sleep(0.5)
 
 
-def _left(port: int) -> float:
-    """Jobs that the engine still has when everybody has left."""
+def _jobs(port: int) -> float:
+    """Jobs that the engine has."""
     lines = ask(port, METRICS).body.decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("amostra_engine_jobs "))
 
@@ -122,14 +141,18 @@ def main() -> None:
         _wait_for_all(served.port)
         costs, capacity, alone = asyncio.run(_capacity(served, max(8.0, seconds / 20)))
         used = cpu_seconds(served.pid)
-        crowd, took, memory = asyncio.run(_overload(served, OVERLOAD * capacity, seconds))
+        crowd, took, course = asyncio.run(_overload(served, OVERLOAD * capacity, seconds))
         used = cpu_seconds(served.pid) - used
         time.sleep(1.0)
-        left = _left(served.port)
+        left = _jobs(served.port)
     seen = crowd.seen
     done = _work(seen.good, costs) / took
     could = capacity * statistics.mean(costs.values())
-    warm = memory[int(len(memory) * WARM_SHARE) :]
+    memory, warm = course.memory, course.warm()
+    if len(warm) < len(memory) / 2 and not options.quick:
+        sys.exit(
+            "the queue was not full within the first half: let it run for longer, with nothing else on the machine"
+        )
     tenth = max(1, len(warm) // 10)
     begin, end = statistics.median(warm[:tenth]), statistics.median(warm[-tenth:])
     p50, p99 = np.percentile(seen.seconds, [50, 99])
@@ -141,7 +164,7 @@ def main() -> None:
         f"{1000 * used / sum(seen.good.values()):.0f} ms overloaded",
         f"bad clients: {_counted(seen.bad)}",
         f"answers lost, cut short or sent twice: {len(seen.lost)}; jobs left at the end: {left:.0f}",
-        f"memory (MiB) over the time: {', '.join(f'{memory[i]:.0f}' for i in range(0, len(memory), 5))}",
+        f"memory (MiB) over the time: {_sampled(memory)}; jobs under way: {_sampled(course.jobs)}",
     ]
     for note in notes:
         print(note, flush=True)
@@ -164,6 +187,10 @@ def main() -> None:
 
 def _work(good: Mapping[str, int], costs: Mapping[str, float]) -> float:
     return sum(count * costs[kind] for kind, count in good.items())
+
+
+def _sampled(course: list[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in course[::5])
 
 
 def _counted(counts: Mapping[object, int]) -> str:
