@@ -51,10 +51,12 @@ def _fuzz(command: list[str], name: str, seconds: int, env: dict[str, str]) -> t
     hang = PARQUET_HANG_SECONDS if name == "parquet" else HANG_SECONDS
     limits = [f"-max_total_time={seconds}", f"-timeout={hang}", "-rss_limit_mb=4096"]
     limits += ["-print_final_stats=1", f"-artifact_prefix={report}/{name}-"]
-    done = subprocess.run(["nice", "-n", "19", *command, *limits], env=env, capture_output=True, text=True)
-    counted = re.search(r"^stat::number_of_executed_units:\s*(\d+)", done.stderr, re.MULTILINE)
+    command = ["nice", "-n", "19", *command, *limits]
+    # Atheris says on the one what was raised, and libFuzzer on the other what it did.
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    counted = re.search(r"^stat::number_of_executed_units:\s*(\d+)", done.stdout, re.MULTILINE)
     runs = int(counted[1]) if counted else 0
-    return (f"ended with {done.returncode}\n{done.stderr[-4000:]}" if done.returncode else ""), runs
+    return (f"ended with {done.returncode}\n{done.stdout[-4000:]}" if done.returncode else ""), runs
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ and nothing else. The process is started by the first file, and serves all that 
 Both ways a message is a JSON object and bytes, each with its length before it, 8 bytes, little-endian.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -89,7 +90,8 @@ class Reader:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with contextlib.suppress(OSError):  # what was not sent to it yet
+                        pipe.close()
 
 
 def _write(stream: IO[bytes], said: dict[str, Any], blob: bytes) -> None:

@@ -83,11 +83,24 @@ def test_a_process_that_was_killed_is_replaced(reader: Reader) -> None:
     assert reader._process.pid != before
 
 
-def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [0, 2**20], ids=["after it was sent", "while it is sent"])
+def test_one_that_takes_too_long_is_given_up(more: int) -> None:
     slow = Reader(seconds=0.01)  # it has not even started by then
     with pytest.raises(BadRequest, match=r"within 0\.01 s"):
-        slow.decode(ROWS, COLUMNS, 10, 2**20)
+        slow.decode(ROWS + bytes(more), COLUMNS, 10, 2**20)
     slow.close()
+
+
+def test_a_process_that_died_with_something_unsent_is_let_go_of() -> None:
+    reader = Reader()
+    reader.decode(ROWS, COLUMNS, 10, 2**20)
+    process = reader._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.write(b"what it does not live to read")
+    os.kill(process.pid, 9)
+    process.wait()
+    reader.close()
 
 
 def test_a_file_that_asks_for_too_much_memory_is_refused_and_the_next_one_is_read() -> None:
