@@ -15,6 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from contract import Capability, TensorSpec
+from contract.kernels import choose_kernels
 from contract.manifest import FileRef, Graph
 from service.engine.brake import Brake, BrakedSession
 from service.engine.rows import NUMPY
@@ -48,6 +49,7 @@ def open_session(
     """
     blob = read_file(directory, graph)
     _check_graph(blob, graph, directory)
+    choose_kernels()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

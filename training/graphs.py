@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from contract import Capability, TensorSpec, mismatches
+from contract.kernels import choose_kernels
 from contract.manifest import Agreement, Graph
 from training import half
 from training.family import GraphExport, Source
@@ -163,6 +164,7 @@ def _positional_parameters(module: nn.Module) -> int:
 
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session on the CPU, with one thread as the service has it; 0 leaves the number to the runtime."""
+    choose_kernels()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

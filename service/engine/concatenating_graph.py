@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from service.engine.held_rows import Rows
-from service.engine.width import StepSession, Widen
+from service.engine.width import BLANKS, TokenSession, Widen
 
 BLOCK = 64
 
@@ -43,37 +43,38 @@ class ConcatenatingGraph:
         self._rows = rows
         self._takes_positions = "position_ids" in {port.name for port in session.get_inputs()}
         self._outputs = ["logits", *(name.replace("past_key_values.", "present.", 1) for name in rows.caches)]
-        self._stepping = StepSession(session, widen, self._blank)
-        self._ids = np.zeros(rows.count, np.int64)
-        self._lengths = np.zeros(rows.count, np.int64)
+        self._computing = TokenSession(session, widen, self._blanks)
+        self._ids = self._lengths = np.zeros(0, np.int64)  # what the live rows feed, behind how many tokens
         # What the last step of each group of rows gave back, while nobody comes and nobody leaves.
         self._carried: dict[bytes, list[np.ndarray]] = {}
 
-    def begin_steps(self, count: int, *, alone: bool) -> None:
-        """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
-        self._stepping.begin(count, alone=alone)
-        self._carried = {}
+    def begin_steps(self, ids: np.ndarray, lengths: np.ndarray, *, alone: bool) -> None:
+        """Steps of the live rows follow, from ids (n,) behind `lengths` (n,) tokens on; `alone` says that nothing else runs
+        or waits."""
+        self._computing.begin(len(ids), alone=alone)
+        self._ids, self._lengths, self._carried = ids.copy(), lengths.copy(), {}
 
-    def end_steps(self, count: int, steps: int) -> None:
+    def end_steps(self, steps: int) -> None:
         """So many steps were taken since begin_steps."""
-        self._stepping.end(count, steps)
+        self._computing.end(steps)
         self._carried = {}
 
-    def feed(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        """Say what step() feeds to the live rows: ids (n,) behind `lengths` (n,) tokens."""
-        self._ids[: len(ids)] = ids
-        self._lengths[: len(ids)] = lengths
-
-    def step(self, count: int) -> np.ndarray:
-        """One token for each live row. Returns logits (count, V)."""
-        logits = np.empty((count, self.vocabulary), np.float32)
+    def step(self) -> np.ndarray:
+        """One token for each live row. Returns logits (n, V)."""
+        logits = np.empty((len(self._ids), self.vocabulary), np.float32)
         before, self._carried = self._carried, {}
-        for group in self._groups(count):
+        for group in self._groups():
             logits[group] = self._run_group(group, before.get(group.tobytes()))
         return logits
 
-    def step_alone(self, count: int, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
-        """Repeat a failed step row by row. Returns logits (count, V) and what went wrong, by the row's place."""
+    def feed(self, ids: np.ndarray) -> None:
+        """Say what the next step feeds to the live rows: ids (n,)."""
+        self._ids[...] = ids
+        self._lengths += 1
+
+    def step_alone(self, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
+        """Repeat a failed step row by row. Returns logits (n, V) and what went wrong, by the row's place."""
+        count = len(self._ids)
         logits, failed = np.zeros((count, self.vocabulary), np.float32), {}
         self._carried = {}
         if count == 1:
@@ -85,12 +86,14 @@ class ConcatenatingGraph:
                 failed[row] = own
         return logits, failed
 
-    def prompt(self, row: int, ids: np.ndarray, stop: int) -> np.ndarray:
+    def prompt(self, row: int, ids: np.ndarray, stop: int, *, alone: bool = False) -> np.ndarray:
         """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V)."""
+        self._computing.begin(("prompt", ids.shape[1].bit_length()), alone=alone)
         start = stop - ids.shape[1]
         past = [np.ascontiguousarray(cache[row : row + 1, :, :start]) for cache in self._rows.caches.values()]
         mask, places = np.ones((1, stop), np.int64), np.arange(start, stop)[None]
-        logits, *present = self.session.run(self._outputs, self._inputs(ids, mask, places, past))
+        logits, *present = self._computing.session.run(self._outputs, self._inputs(ids, mask, places, past))
+        self._computing.end()
         for cache, grown in zip(self._rows.caches.values(), present, strict=True):
             cache[row, :, start:stop] = grown[0, :, start:]
         return logits[:, -1, : self.vocabulary]
@@ -98,8 +101,8 @@ class ConcatenatingGraph:
     def warm(self) -> None:
         """Compute a token in an empty row, and another one behind it."""
         self.prompt(0, np.zeros((1, 1), np.int64), 1)
-        self.feed(np.zeros(1, np.int64), np.ones(1, np.int64))
-        self.step(1)
+        self.begin_steps(np.zeros(1, np.int64), np.ones(1, np.int64), alone=False)
+        self.step()
         self._carried = {}
 
     def _past_of(self, lengths: np.ndarray) -> np.ndarray:
@@ -108,11 +111,11 @@ class ConcatenatingGraph:
             return lengths
         return np.minimum(-(-lengths // BLOCK) * BLOCK, self._rows.context - 1)
 
-    def _groups(self, count: int) -> list[np.ndarray]:
+    def _groups(self) -> list[np.ndarray]:
         """The rows that share a run."""
         if not self._how.together:
-            return list(np.arange(count)[:, None])
-        past = self._past_of(self._lengths[:count])
+            return list(np.arange(len(self._ids))[:, None])
+        past = self._past_of(self._lengths)
         return [np.flatnonzero(past == places) for places in np.unique(past)]
 
     def _run_group(self, group: np.ndarray, carried: list[np.ndarray] | None) -> np.ndarray:
@@ -123,7 +126,7 @@ class ConcatenatingGraph:
         past = self._past(rows, lengths, places, carried)
         mask = (np.arange(places + 1) >= places - lengths[:, None]).astype(np.int64)
         inputs = self._inputs(self._ids[rows, None], mask, lengths[:, None], past)
-        logits, *present = self._stepping.session.run(self._outputs, inputs)
+        logits, *present = self._computing.session.run(self._outputs, inputs)
         for cache, grown in zip(self._rows.caches.values(), present, strict=True):
             cache[group, :, lengths[: len(group)]] = grown[: len(group), :, -1]
         self._carried[group.tobytes()] = present
@@ -157,11 +160,20 @@ class ConcatenatingGraph:
             **dict(zip(self._rows.caches, past, strict=True)),
         }
 
-    def _blank(self) -> dict[str, np.ndarray]:
-        """Inputs of a step of one token on noise."""
+    def _blanks(self) -> list[dict[str, np.ndarray]]:
+        """Inputs of a step and of prompts, on noise."""
         noise, length = np.random.default_rng(0), self._rows.context // 2
         past = [
             noise.standard_normal((1, cache.shape[1], length, cache.shape[3])).astype(cache.dtype)
             for cache in self._rows.caches.values()
         ]
-        return self._inputs(np.zeros((1, 1), np.int64), np.ones((1, length + 1), np.int64), np.array([[length]]), past)
+        return [
+            self._inputs(
+                np.zeros((1, tokens), np.int64),
+                np.ones((1, length + tokens), np.int64),
+                np.arange(length, length + tokens)[None],
+                past,
+            )
+            for tokens in BLANKS
+            if tokens <= length
+        ]

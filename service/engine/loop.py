@@ -237,9 +237,15 @@ class Engine:
 
     def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
         with self._changed:
-            stepping = 0.0 if self._more() else self._limits.step_seconds
+            others, seen = self._more(), self._scheduler.changes
+        until = time.monotonic() + self._limits.step_seconds
+
+        def go_on() -> bool:
+            undisturbed = self._scheduler.changes == seen and not self._jobs.arrived()
+            return undisturbed and not others and time.monotonic() < until
+
         try:
-            return runner.run(batch, stepping)
+            return runner.run(batch, go_on)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
             log.exception("the runner of %s failed", batch.works[0].owner.model.id)
             return error

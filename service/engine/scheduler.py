@@ -81,9 +81,11 @@ class _Queue:
 
 
 class Scheduler:
-    """Chooses what runs next. Not thread-safe: the loop holds a lock around it."""
+    """Chooses what runs next. Not thread-safe, but for `changes`: the loop holds a lock around it."""
 
     def __init__(self) -> None:
+        self.changes = 0
+        """How often work came or was given up."""
         self._queues: dict[Hashable, _Queue] = {}
         self._long = 0  # batches in flight of long jobs alone
         self._patient = 0  # and of background jobs
@@ -91,6 +93,7 @@ class Scheduler:
     def add(self, work: Work, weight: float = 1.0) -> None:
         """Take a call in. A queue that was idle starts level with the least served of the others; `weight` is a new
         queue's."""
+        self.changes += 1
         queue = self._queues.get(work.lane.queue)
         if queue is None:
             queue = self._queues[work.lane.queue] = _Queue(weight=weight)
@@ -171,6 +174,7 @@ class Scheduler:
 
     def discard(self, owner: Any, lane: Lane | None) -> None:
         """Forget an owner that has ended or was cancelled; its slot is free."""
+        self.changes += 1
         queue = self._queues.get(lane.queue) if lane else None
         found = queue.lanes.get(lane) if queue and lane else None
         if queue is not None and found is not None:

@@ -12,8 +12,7 @@ A graph that needs no past, a bigram's, has no buffer; its sequences are served 
 """
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +27,8 @@ from service.engine.token_graph import TokenGraph
 from service.engine.width import Widen
 from service.errors import ModelFailed
 from service.samplers.tokens import Choice, log_softmax
+
+_STRETCH = 32  # steps
 
 
 @dataclass
@@ -80,7 +81,7 @@ class SequenceRunner:
         self._count = 0  # of those, the first that take steps
         self._prompt: Work | None = None
         self._listening: list[tuple[int, SequenceCall, Listener]] = []  # with their places in `works`
-        self._giving = False
+        self._giving = self._ending = False
         self._choice = rows.choice(slice(0, 0))
 
     @property
@@ -88,20 +89,20 @@ class SequenceRunner:
         """Memory of the key/value buffers."""
         return sum(cache.nbytes for cache in self._rows.caches.values())
 
-    def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
-        """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and so many
-        seconds are not over."""
+    def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
+        """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and `go_on()`."""
         for owner in batch.left:
             self._leave(owner)
         if batch.prompt is not None:
-            return self._prefill(batch.prompt)
+            return self._prefill(batch.prompt, alone=batch.alone)
         self._gather(batch.live)
-        count = self._count
-        self._graph.begin_steps(count, alone=batch.alone)
-        progress, until = Progress(), time.monotonic() + seconds
-        while not progress.ended and (not progress.steps or time.monotonic() < until):
-            self._step(progress)
-        self._graph.end_steps(count, progress.steps)
+        held, rows = self._rows, self._stepping_rows
+        length = held.length[rows]
+        self._graph.begin_steps(held.tokens[held.numbers[rows], length], length, alone=batch.alone)
+        progress, more = Progress(), True
+        while more and not progress.ended:
+            more = self._stretch(go_on, progress)
+        self._graph.end_steps(progress.steps)
         return progress
 
     def _gather(self, live: Sequence[Work]) -> None:
@@ -138,31 +139,37 @@ class SequenceRunner:
         """Compute a token in an empty slot."""
         self._graph.warm()
 
-    def _prefill(self, work: Work) -> Progress:
-        call = _call(work)
+    def _prefill(self, work: Work, *, alone: bool) -> Progress:
+        call, held = _call(work), self._rows
         row = self._first + len(self._works)
         progress = Progress()
         if self._prompt is not work:
-            self._rows.begin(row, call, reuse=self._reuse)
+            held.begin(row, call, reuse=self._reuse)
             self._prompt = work
-            progress.reused_tokens = int(self._rows.length[row])
-        start, size = int(self._rows.length[row]), len(call.prompt)
+            progress.reused_tokens = int(held.length[row])
+        start, size = int(held.length[row]), len(call.prompt)
         stop = start + _part(size - start, self._chunk)
         progress.prompt_tokens = stop - start
         try:
-            logits = self._graph.prompt(row, self._rows.tokens[row : row + 1, start:stop], stop)
+            logits = self._graph.prompt(row, held.tokens[row : row + 1, start:stop], stop, alone=alone)
         except Exception as error:  # whatever the runtime raises fails this sequence alone
             return self._prompt_failed(work, row, error, progress)
-        self._rows.length[row] = stop
+        held.length[row] = stop
         if stop - start > 1:
-            self._rows.shareable[row] = stop
+            held.shareable[row] = stop
         if stop == size:
             self._prompt = None
             self._works.append(work)
             self._count = len(self._works)
             self._members_changed()
             progress.prompt_done = True
-            self._choose(self._rows.choice(slice(row, row + 1)), logits, row, {}, progress)
+            failed: dict[int, Exception] = {}
+            own, choice = (slice(row, row + 1), stop), held.choice(slice(row, row + 1))
+            ids = self._chosen(choice, logits, held.uniform[own], held.given[own], failed)
+            held.tokens[own] = ids
+            over = self._told(row, logits, ids, failed)
+            progress.tokens += not failed
+            self._end(row, over, failed, progress)
         return progress
 
     def _prompt_failed(self, work: Work, row: int, error: Exception, progress: Progress) -> Progress:
@@ -171,60 +178,77 @@ class SequenceRunner:
         progress.ended.append((work, error))
         return progress
 
-    def _step(self, progress: Progress) -> None:
-        held = self._rows
-        low, n = self._first, self._count
-        rows = slice(low, low + n)
-        length = held.length[rows]
-        self._graph.feed(held.tokens[held.numbers[rows], length], length)
-        progress.steps += 1
-        failed: dict[int, Exception] = {}
-        try:
-            logits = self._graph.step(n)
-        except Exception as error:  # a step can be repeated: each row writes the same place again
-            logits, failed = self._graph.step_alone(n, error)
-        held.length[rows] += 1
-        self._choose(self._choice, logits, low, failed, progress)
+    @property
+    def _stepping_rows(self) -> slice:
+        return slice(self._first, self._first + self._count)
 
-    def _choose(
-        self, choice: Choice, logits: np.ndarray, low: int, failed: dict[int, Exception], progress: Progress
-    ) -> None:
-        """Choose the next tokens of the rows from `low` on, and end those that are at their end. logits (B, V); `failed`
-        holds what went wrong, by the row's place in the batch."""
-        held = self._rows
-        if not np.isfinite(logits.sum()):
+    def _stretch(self, go_on: Callable[[], bool], progress: Progress) -> bool:
+        """Take steps, up to a number in which none comes to its last token before the last of them. What the rows need
+        for all of these is taken out at once, and what they wrote put in at once. Returns whether to go on."""
+        held, rows = self._rows, self._stepping_rows
+        numbers, length = held.numbers[rows, None], held.length[rows, None]
+        most = min(_STRETCH, int((held.stop_at[rows, None] - length).min()) - 1)
+        places = length + np.arange(1, most + 1)  # (n, most)
+        uniform, given = held.uniform[numbers, places], held.given[numbers, places]
+        written = np.empty_like(given)
+        failed: dict[int, Exception] = {}
+        for taken in range(most):
+            try:
+                logits = self._graph.step()
+            except Exception as error:  # a step can be repeated: each row writes the same place again
+                logits, failed = self._graph.step_alone(error)
+            ids = written[:, taken] = self._chosen(self._choice, logits, uniform[:, taken], given[:, taken], failed)
+            self._graph.feed(ids)
+            over = self._told(self._first, logits, ids, failed)
+            more = not failed and (over is None or not over.any()) and go_on()
+            if not more:
+                break
+        steps = taken + 1
+        held.tokens[numbers, places[:, :steps]] = written[:, :steps]
+        held.length[rows] += steps
+        progress.steps += steps
+        progress.tokens += steps * len(written) - len(failed)
+        self._end(self._first, over, failed, progress)
+        return more
+
+    def _chosen(
+        self, choice: Choice, logits: np.ndarray, uniform: np.ndarray, given: np.ndarray, failed: dict[int, Exception]
+    ) -> np.ndarray:
+        """The next tokens of rows, (B,): logits (B, V), uniform and given (B,). `failed` gets what went wrong, by the row's
+        place."""
+        if not math.isfinite(logits.sum()):
             sound = np.isfinite(logits).all(axis=-1)
             logits = np.where(sound[:, None], logits, 0.0)
-            broken = ModelFailed("the model returned logits that are not finite")
-            failed = dict.fromkeys(np.flatnonzero(~sound).tolist(), broken) | failed
-        rows = slice(low, low + len(logits))
-        numbers, places = held.numbers[rows], held.length[rows]
-        ids = choice(logits, held.uniform[numbers, places])
-        if self._giving:
-            given = held.given[numbers, places]
-            ids = np.where(given == NONE, ids, given)
-        held.tokens[numbers, places] = ids
-        progress.tokens += len(ids) - len(failed)
-        over = (places + 1 == held.stop_at[rows]) | (ids == held.end_token[rows])
+            for i in np.flatnonzero(~sound).tolist():
+                failed.setdefault(i, ModelFailed("the model returned logits that are not finite"))
+        ids = choice(logits, uniform)
+        return np.where(given == NONE, ids, given) if self._giving else ids
+
+    def _told(self, low: int, logits: np.ndarray, ids: np.ndarray, failed: dict[int, Exception]) -> np.ndarray | None:
+        """Tell listeners of the rows from `low` on. Returns which rows are over by what was written, None for none."""
+        if not self._listening and not self._ending:
+            return None
+        over = ids == self._rows.end_token[low : low + len(ids)]
         for i, call, listen in self._listeners(low, len(ids)):
             if i not in failed:
                 try:
                     over[i] |= listen(_token(call, logits[i], int(ids[i])))
                 except Exception as error:
                     failed[i] = error
-        if failed or over.any():
-            self._end(low, over, failed, progress)
+        return over
 
     def _listeners(self, low: int, count: int) -> list[tuple[int, SequenceCall, Listener]]:
         """The calls of these rows that listen, and their places in the batch."""
         first = low - self._first
         return [(i - first, call, listen) for i, call, listen in self._listening if first <= i < first + count]
 
-    def _end(self, low: int, over: np.ndarray, failed: dict[int, Exception], progress: Progress) -> None:
-        """Let rows go with what they wrote, or with what went wrong."""
-        first = low - self._first
+    def _end(self, low: int, over: np.ndarray | None, failed: dict[int, Exception], progress: Progress) -> None:
+        """Let those of the rows from `low` on go that are over or at their last token, with what they wrote, and those that
+        failed, with what went wrong."""
+        first, stepped = low - self._first, slice(low, self._first + self._count)
+        last = self._rows.length[stepped] + 1 == self._rows.stop_at[stepped]
         ended: list[tuple[Work, np.ndarray | Exception]] = []
-        for i in np.flatnonzero(over).tolist():
+        for i in np.flatnonzero(last if over is None else last | over).tolist():
             if i not in failed:
                 work, row = self._works[first + i], low + i
                 ids = self._rows.tokens[row, len(_call(work).prompt) : int(self._rows.length[row]) + 1]
@@ -241,6 +265,7 @@ class SequenceRunner:
         self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
         self._choice = self._rows.choice(slice(self._first, self._first + self._count))
         self._giving = any(call.given is not None for call in calls)
+        self._ending = any(call.end_token is not None for call in calls)
 
     def _leave(self, owner: Any) -> int:
         """Free a row: the last stepping row changes places with it, and a prompt's row closes up behind. Returns the row

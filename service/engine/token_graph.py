@@ -1,14 +1,14 @@
 """A `next_token` graph over key/value buffers: past and present are bound to the same memory, so a step appends in place.
 
-One binding is made for each number of rows. A step that has the machine to itself runs on all cores, where that is faster
-and gives the same bits (width.py).
+One binding is made for each number of rows. What has the machine to itself, a step or a prompt, runs on all cores, where that
+is faster and gives the same bits (width.py).
 """
 
 import numpy as np
 import onnxruntime as ort
 
 from service.engine.held_rows import Rows
-from service.engine.width import StepSession, Widen
+from service.engine.width import BLANKS, TokenSession, Widen
 
 Caches = dict[str, np.ndarray]
 """Keys and values by the graph's names of them, [rows, H_kv, cache, E]."""
@@ -22,7 +22,7 @@ class TokenGraph:
 
     def __init__(self, session: ort.InferenceSession, rows: Rows, first: int, widen: Widen | None) -> None:
         self.session = session
-        self._stepping = StepSession(session, widen, self._blank)
+        self._computing = TokenSession(session, widen, self._blanks)
         self._rows = rows
         self._first = first
         logits = session.get_outputs()[0]
@@ -32,48 +32,49 @@ class TokenGraph:
         self._seqlens = np.zeros(rows.count, np.int32)
         self._total = np.zeros((), np.int32)
         self._steps: dict[tuple[bool, int], ort.IOBinding] = {}  # by session and number of rows
+        # Of the rows that take steps now: what is bound, and views of what they feed and of what comes back.
+        self._binding: ort.IOBinding
+        self._fed: np.ndarray
+        self._places: np.ndarray
+        self._live: np.ndarray
 
     @property
     def vocabulary(self) -> int:
         """Logits of a row."""
         return self._logits.shape[1]
 
-    def begin_steps(self, count: int, *, alone: bool) -> None:
-        """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
-        self._stepping.begin(count, alone=alone)
+    def begin_steps(self, ids: np.ndarray, lengths: np.ndarray, *, alone: bool) -> None:
+        """Steps of the live rows follow, from ids (n,) behind `lengths` (n,) tokens on; `alone` says that nothing else runs
+        or waits."""
+        count = len(ids)
+        self._computing.begin(count, alone=alone)
+        self._binding = self._bound(count)
+        rows = slice(self._first, self._first + count)
+        self._fed, self._places, self._live = self._ids[rows, 0], self._seqlens[rows], self._logits[rows]
+        self._fed[...] = ids
+        self._places[...] = lengths
+        self._total[...] = self._places.max() + 1
 
-    def end_steps(self, count: int, steps: int) -> None:
+    def end_steps(self, steps: int) -> None:
         """So many steps were taken since begin_steps."""
-        self._stepping.end(count, steps)
+        self._computing.end(steps)
 
-    def feed(self, ids: np.ndarray, lengths: np.ndarray) -> None:
-        """Say what step() feeds to the live rows: ids (n,) behind `lengths` (n,) tokens."""
-        rows = slice(self._first, self._first + len(ids))
-        self._ids[rows, 0] = ids
-        self._seqlens[rows] = lengths
-
-    def step(self, count: int) -> np.ndarray:
-        """One token for each live row, with memory that was bound once. Returns logits (count, V), which the next step
+    def step(self) -> np.ndarray:
+        """One token for each live row, with memory that was bound once. Returns logits (n, V), which the next step
         overwrites."""
-        low = 0 if count == 1 else self._first  # row 0 joins a lonely row
-        rows = slice(low, self._first + count)
-        session = self._stepping.session
-        key = (session is self.session, count)
-        binding = self._steps.get(key)
-        if binding is None:
-            caches = {name: cache[rows] for name, cache in self._rows.caches.items()}
-            binding = self._steps[key] = _bind(session, caches)
-            for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
-                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
-            binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
-            binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._logits[rows]))
-        self._total[...] = self._seqlens[rows].max() + 1
-        session.run_with_iobinding(binding)
-        return self._logits[self._first : self._first + count]
+        self._computing.session.run_with_iobinding(self._binding)
+        return self._live
 
-    def step_alone(self, count: int, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
+    def feed(self, ids: np.ndarray) -> None:
+        """Say what the next step feeds to the live rows: ids (n,)."""
+        self._fed[...] = ids
+        self._places += 1
+        self._total += 1
+
+    def step_alone(self, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
         """Repeat a failed step row by row, in copies of a row's memory, out of reach of whichever row failed. Returns
-        logits (count, V) and what went wrong, by the row's place."""
+        logits (n, V) and what went wrong, by the row's place."""
+        count = len(self._fed)
         logits, failed = np.zeros((count, self.vocabulary), np.float32), {}
         if count == 1:
             return logits, {0: error}
@@ -82,7 +83,7 @@ class TokenGraph:
             pair = [0, row] if self._first else [row]
             copies = {name: cache[pair] for name, cache in self._rows.caches.items()}
             try:
-                logits[i] = self.run(copies, self._ids[pair], self._seqlens[pair])[-1]
+                logits[i] = self._run(copies, self._ids[pair], self._seqlens[pair])[-1]
             except Exception as own:
                 failed[i] = own
                 continue
@@ -90,20 +91,40 @@ class TokenGraph:
                 cache[row] = copies[name][-1]
         return logits, failed
 
-    def prompt(self, row: int, ids: np.ndarray, stop: int) -> np.ndarray:
-        """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V)."""
-        return self.run(self._row(row), ids, np.array([stop - 1], np.int32))
+    def _bound(self, count: int) -> ort.IOBinding:
+        """The binding of a step of so many rows."""
+        session = self._computing.session
+        key = (session is self.session, count)
+        binding = self._steps.get(key)
+        if binding is None:
+            low = 0 if count == 1 else self._first  # row 0 joins a lonely row
+            rows = slice(low, self._first + count)
+            caches = {name: cache[rows] for name, cache in self._rows.caches.items()}
+            binding = self._steps[key] = _bind(session, caches)
+            for name, array in (("input_ids", self._ids), ("seqlens_k", self._seqlens)):
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array[rows]))
+            binding.bind_ortvalue_input("total_sequence_length", ort.OrtValue.ortvalue_from_numpy(self._total))
+            binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._logits[rows]))
+        return binding
 
-    def run(self, caches: Caches, ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
+    def prompt(self, row: int, ids: np.ndarray, stop: int, *, alone: bool = False) -> np.ndarray:
+        """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V)."""
+        self._computing.begin(("prompt", ids.shape[1].bit_length()), alone=alone)
+        logits = self._run(self._row(row), ids, np.array([stop - 1], np.int32))
+        self._computing.end()
+        return logits
+
+    def _run(self, caches: Caches, ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
         """Tokens (B, T) on top of these caches' rows, whose last places are `seqlens` (B,). Returns logits (B, V)."""
-        binding = _bind(self.session, caches)
+        session = self._computing.session
+        binding = _bind(session, caches)
         # Named, so that they live until the run: the binding does not keep them.
         ids, total = np.ascontiguousarray(ids), np.array(seqlens.max() + 1, np.int32)
         binding.bind_cpu_input("input_ids", ids)
         binding.bind_cpu_input("seqlens_k", seqlens)
         binding.bind_cpu_input("total_sequence_length", total)
         binding.bind_output(self._logits_name, "cpu")
-        self.session.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         return binding.get_outputs()[-1].numpy()
 
     def warm(self) -> None:
@@ -113,20 +134,24 @@ class TokenGraph:
     def _row(self, row: int) -> Caches:
         return {name: cache[row : row + 1] for name, cache in self._rows.caches.items()}
 
-    def _blank(self) -> dict[str, np.ndarray]:
-        """Inputs of a step of one token on noise."""
+    def _blanks(self) -> list[dict[str, np.ndarray]]:
+        """Inputs of a step and of prompts, on noise."""
         noise = np.random.default_rng(0)
         caches = {
             name: noise.standard_normal(cache[:1].shape).astype(cache.dtype)
             for name, cache in self._rows.caches.items()
         }
         length = self._rows.context // 2
-        return {
-            "input_ids": np.zeros((1, 1), np.int64),
-            "seqlens_k": np.array([length], np.int32),
-            "total_sequence_length": np.array(length + 1, np.int32),
-            **caches,
-        }
+        return [
+            {
+                "input_ids": np.zeros((1, tokens), np.int64),
+                "seqlens_k": np.array([length + tokens - 1], np.int32),
+                "total_sequence_length": np.array(length + tokens, np.int32),
+                **caches,
+            }
+            for tokens in BLANKS
+            if tokens <= length
+        ]
 
 
 def _bind(session: ort.InferenceSession, caches: Caches) -> ort.IOBinding:

@@ -8,7 +8,7 @@ is tried again now and then. A wide session whose bits differ is never used.
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ _TRIALS = 5
 _AGAIN = 50
 _KEEP = 0.8
 _KEPT = 256
+BLANKS = 1, 7, 32, 64
+"""Tokens for which a text graph's wide session is compared."""
 
 Widen = Callable[[], ort.InferenceSession]
 Feed = dict[str, np.ndarray]
@@ -76,41 +78,45 @@ class Width:
         """Whether a wide session is still to be made."""
         return self._widen is not None
 
-    def make(self, feed: Feed) -> None:
-        """Make the wide session in the background, and use it if it gives the same bits for these inputs."""
+    def make(self, *feeds: Feed) -> None:
+        """Make the wide session in the background, and use it if it gives the same bits for each of these inputs."""
         with self._lock:
             widen, self._widen = self._widen, None
         if widen is not None:
-            threading.Thread(target=self._make, args=(widen, feed), name="amostra-widen", daemon=True).start()
+            threading.Thread(target=self._make, args=(widen, feeds), name="amostra-widen", daemon=True).start()
 
-    def _make(self, widen: Widen, feed: Feed) -> None:
+    def _make(self, widen: Widen, feeds: Sequence[Feed]) -> None:
         try:
             wide = widen()
-            same = zip(self.narrow.run(None, feed), wide.run(None, feed), strict=True)
+            pairs = [
+                pair for feed in feeds for pair in zip(self.narrow.run(None, feed), wide.run(None, feed), strict=True)
+            ]
         except Exception:  # the graph may have been replaced on the disk: one thread serves it as well
             log.exception("a graph could not be loaded for all cores")
             return
-        if all(np.array_equal(a, b) for a, b in same):
+        if all(np.array_equal(a, b) for a, b in pairs):
             self._wide = wide
 
 
-class StepSession:
-    """The session that takes the steps of a batch; those that are alone are timed. `blank` makes inputs of such a step."""
+class TokenSession:
+    """The session that computes tokens; work that is alone is timed. `blanks` makes inputs of such work, of all kinds."""
 
-    def __init__(self, narrow: ort.InferenceSession, widen: Widen | None, blank: Callable[[], Feed]) -> None:
+    def __init__(self, narrow: ort.InferenceSession, widen: Widen | None, blanks: Callable[[], list[Feed]]) -> None:
         self.session = narrow
         self._width = Width(narrow, widen)
-        self._blank = blank
+        self._blanks = blanks
+        self._key: Hashable = None
         self._alone_since: float | None = None
 
-    def begin(self, count: int, *, alone: bool) -> None:
-        """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
+    def begin(self, key: Hashable, *, alone: bool) -> None:
+        """Work of this kind and size follows; `alone` says that nothing else runs or waits."""
         if alone and self._width.wanted():
-            self._width.make(self._blank())
-        self.session = self._width.pick(count, alone=alone)
+            self._width.make(*self._blanks())
+        self._key = key
+        self.session = self._width.pick(key, alone=alone)
         self._alone_since = time.monotonic() if alone else None
 
-    def end(self, count: int, steps: int) -> None:
-        """So many steps were taken since they began."""
+    def end(self, times: int = 1) -> None:
+        """It was done so many times since it began."""
         if self._alone_since is not None:
-            self._width.took(count, self.session, (time.monotonic() - self._alone_since) / steps)
+            self._width.took(self._key, self.session, (time.monotonic() - self._alone_since) / times)

@@ -24,7 +24,7 @@ from service.batches.desk import Desk
 from service.catalog import Catalog
 from service.engine.loop import Engine
 from service.engine.sequences import SequenceRunner
-from service.engine.width import StepSession, Width
+from service.engine.width import TokenSession, Width
 from service.keys import Keys
 from service.loading import load_model
 from service.metrics import Metrics
@@ -119,8 +119,8 @@ class Api:
             if isinstance(runner, SequenceRunner):
                 graph = runner._graph
                 graph.session = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
-                graph._stepping = StepSession(
-                    graph.session, None, graph._blank
+                graph._computing = TokenSession(
+                    graph.session, None, graph._blanks
                 )  # a second session would go round the gate
             else:
                 runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]

@@ -33,12 +33,12 @@ def grow(writers: list[Writer], slots: int = 5, graph=GROWING, how: Concatenatio
 
 @pytest.mark.parametrize("graph", [GROWING, WITHOUT_POSITIONS], ids=["positions", "none"])
 @pytest.mark.parametrize("how", [ALONE, TOGETHER], ids=["alone", "together"])
-@pytest.mark.parametrize("seconds", [0.0, 0.01])
-def test_it_writes_what_the_graph_with_caches_in_place_writes(graph, how: Concatenation, seconds: float) -> None:
+@pytest.mark.parametrize("several", [False, True], ids=["a step at a time", "several"])
+def test_it_writes_what_the_graph_with_caches_in_place_writes(graph, how: Concatenation, several: bool) -> None:
     rng = np.random.default_rng(1)
     writers = [random_writer(rng, arrives=int(rng.integers(0, 30))) for _ in range(16)]
     twins = [copy(writer) for writer in writers]
-    grow(writers, graph=graph, how=how, seconds=seconds)
+    grow(writers, graph=graph, how=how, go_on=lambda: several)
     write(twins, slots=5)
     for writer, twin in zip(writers, twins, strict=True):
         assert writer.ids == twin.ids
@@ -89,11 +89,13 @@ def test_rows_of_any_lengths_get_the_logits_of_the_whole_text(lengths: list[int]
     texts = [rng.integers(0, VOCABULARY, length).tolist() for length in lengths]
     for row, text in enumerate(texts):
         runner.prompt(row, np.array([text]), len(text))
-    runner.begin_steps(len(texts), alone=False)
-    for _ in range(2):
+    for step in range(2):
         ids = rng.integers(0, VOCABULARY, len(texts))
-        runner.feed(ids, np.array([len(text) for text in texts]))
-        logits = runner.step(len(texts))
+        if step:
+            runner.feed(ids)
+        else:
+            runner.begin_steps(ids, np.array([len(text) for text in texts]), alone=False)
+        logits = runner.step()
         for row, text in enumerate(texts):
             text.append(int(ids[row]))
             alone = Rows(graph, 0, 1, long.context)

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -342,7 +342,7 @@ class TestFailures:
         self, engine: Engine, model: FakeModel, book: Book, models: dict[str, LoadedModel]
     ) -> None:
         class Broken(SequenceRunner):
-            def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
+            def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
                 raise AssertionError("a bug")
 
         runner = models[WRITER].runners[Capability.NEXT_TOKEN]

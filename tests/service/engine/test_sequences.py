@@ -1,7 +1,7 @@
 """The runner of sequences: what one writes does not depend on who writes beside it, comes or leaves."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from contract.kernels import choose_kernels
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
 from service.engine.job import Sampling, SequenceCall, Token
 from service.engine.scheduler import Scheduler
@@ -30,6 +31,7 @@ def language() -> graphs.Language:
 
 
 def session(parts: graphs.Parts, threads: int = 1) -> ort.InferenceSession:
+    choose_kernels()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
@@ -85,7 +87,7 @@ def write(
     slots: int = 4,
     chunk: int = 8,
     graph: ort.InferenceSession = SESSION,
-    seconds: float = 0.0,
+    go_on: Callable[[], bool] = lambda: False,
     kind: type[SequenceRunner] = SequenceRunner,
     **options: Any,
 ) -> SequenceRunner:
@@ -104,7 +106,7 @@ def write(
             if all(writer.arrives < turn for writer in writers):
                 return runner
             continue
-        progress = runner.run(batch, seconds)
+        progress = runner.run(batch, go_on)
         if progress.prompt_done:
             assert batch.prompt is not None
             scheduler.prompt_done(batch.prompt)
@@ -323,7 +325,7 @@ def test_warming_leaves_no_trace() -> None:
 def test_several_steps_at_a_time_write_the_same() -> None:
     rng = np.random.default_rng(11)
     writers = [random_writer(rng, arrives=i) for i in range(12)]
-    write(writers, seconds=1.0)
+    write(writers, go_on=lambda: True)
     for writer in writers:
         assert writer.said() == alone(writer)
 
@@ -465,13 +467,13 @@ def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
     ran: list[int] = []
 
     class Patient(SequenceRunner):
-        def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
-            progress = super().run(batch, seconds)
+        def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
+            progress = super().run(batch, go_on)
             if asked.is_set():
                 for thread in threading.enumerate():
                     if thread.name == "amostra-widen":
                         thread.join()
-            ran.append(id(self._graph._stepping.session))
+            ran.append(id(self._graph._computing.session))
             return progress
 
     writer = Writer([1, 2, 3], 25, np.linspace(0, 0.99, 25))

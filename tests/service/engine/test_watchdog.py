@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +143,9 @@ class Stubborn(SequenceRunner):
 
     gate = threading.Event()
 
-    def run(self, batch: Batch, seconds: float = 0.0) -> Progress:
+    def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
         assert self.gate.wait(20), "a test left the gate closed"
-        return super().run(batch, seconds)
+        return super().run(batch, go_on)
 
 
 class TestThreadThatIsLost:
