@@ -63,7 +63,8 @@ class Piece:
 class Batch:
     """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
     of these `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
-    runs or waits, but what is patient; `long` that all of it belongs to long jobs, and `patient` that nobody waits for it.
+    runs or waits, but what is patient; `one_step` that a prompt waits to go on; `long` that all of it belongs to long jobs,
+    and `patient` that nobody waits for it.
     """
 
     lane: Lane
@@ -72,6 +73,7 @@ class Batch:
     live: tuple[Work, ...] = ()
     left: tuple[Any, ...] = ()
     alone: bool = False
+    one_step: bool = False
     long: bool = False
     patient: bool = False
 

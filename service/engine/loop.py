@@ -237,7 +237,7 @@ class Engine:
 
     def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
         with self._changed:
-            others, seen = self._more(), self._scheduler.changes
+            others, seen = batch.one_step or self._more(), self._scheduler.changes
         until = time.monotonic() + self._limits.step_seconds
 
         def go_on() -> bool:

@@ -77,7 +77,7 @@ class SequenceLane:
             self.prompt_was_last = True
             return Batch(self.lane, prompt=prompt, left=left, long=all_long)
         self.prompt_was_last = False
-        return Batch(self.lane, live=live, left=left, long=all_long)
+        return Batch(self.lane, live=live, left=left, one_step=prompt is not None, long=all_long)
 
     def _pressing(self) -> tuple[Work | None, tuple[Work, ...]]:
         """The prompt and the sequences that do not rest."""

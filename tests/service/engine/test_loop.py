@@ -623,6 +623,29 @@ def text(model: LoadedModel, number: int, tokens: int) -> Job:
     return said
 
 
+def test_a_text_makes_room_at_once_for_who_comes(models: dict[str, LoadedModel], book: Book) -> None:
+    """One that nobody disturbs would take all of its steps in one go here."""
+    model, under_way, came = models[WRITER], threading.Event(), threading.Event()
+
+    def listen(token: Token) -> bool:
+        under_way.set()
+        assert came.wait(20)
+        return False
+
+    def long() -> Job:
+        return (yield SequenceCall(np.array([1, 2]), np.full(CONTEXT - 2, 0.5), listen=listen))
+
+    def short() -> Job:
+        return (yield SequenceCall(np.array([3, 4]), np.full(1, 0.5)))
+
+    with running(workers=1, step_seconds=60.0) as engine:
+        engine.submit(model, long(), 20, book.done)
+        assert under_way.wait(20)
+        engine.submit(model, short(), 3, book.done)
+        came.set()
+        assert [len(ticket.result) for ticket in book.wait(2)] == [1, CONTEXT - 2]
+
+
 def test_cancelled_texts_do_not_change_the_others(models: dict[str, LoadedModel]) -> None:
     model = models[WRITER]
     chance, book = random.Random(0), Book()

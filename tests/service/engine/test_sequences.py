@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from contract.kernels import choose_kernels
+from service.engine import sequences
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
 from service.engine.job import Sampling, SequenceCall, Token
 from service.engine.scheduler import Scheduler
@@ -80,6 +81,13 @@ class Writer:
 
     def said(self) -> list[tuple[int, float]]:
         return [(token.id, token.log_prob) for token in self.tokens]
+
+
+class Silent(Writer):
+    """One that does not listen."""
+
+    def call(self) -> SequenceCall:
+        return replace(super().call(), listen=None)
 
 
 def write(
@@ -322,12 +330,33 @@ def test_warming_leaves_no_trace() -> None:
     assert writer.said()[0] == alone(writer)[0]
 
 
-def test_several_steps_at_a_time_write_the_same() -> None:
+@pytest.mark.parametrize("stretch", [1, 3, 32])
+@pytest.mark.parametrize("stops", [0.0, 0.3])
+def test_several_steps_at_a_time_write_the_same(stretch: int, stops: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(11)
     writers = [random_writer(rng, arrives=i) for i in range(12)]
-    write(writers, go_on=lambda: True)
-    for writer in writers:
-        assert writer.said() == alone(writer)
+    expected = [alone(writer) for writer in writers]
+    monkeypatch.setattr(sequences, "_STRETCH", stretch)
+    write(writers, go_on=lambda: rng.random() >= stops)
+    for writer, said in zip(writers, expected, strict=True):
+        assert writer.said() == said
+        assert writer.ids == [token for token, _ in said]
+
+
+def test_what_nobody_listens_to_is_the_same_text() -> None:
+    """Greedy, sampled and given tokens, an end token here and there, in stretches."""
+    rng = np.random.default_rng(12)
+    heard = [random_writer(rng, arrives=i) for i in range(12)]
+    for i, writer in enumerate(heard):
+        writer.given = {2: 5} if i % 3 == 0 else {}
+        writer.end_token = 4 if i % 2 else None
+    silent = [
+        Silent(w.prompt, w.count, w.uniform, w.sampling, w.arrives, given=w.given, end_token=w.end_token) for w in heard
+    ]
+    write(heard, go_on=lambda: True)
+    write(silent, go_on=lambda: True)
+    assert [writer.ids for writer in silent] == [writer.ids for writer in heard]
+    assert any(len(writer.ids or []) < writer.count for writer in silent), "an end token was written"
 
 
 class TestEnds:
@@ -464,7 +493,8 @@ def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
         asked.set()
         return session(graphs.next_token(language()), threads=2)
 
-    ran: list[int] = []
+    prompts: list[int] = []
+    steps: list[int] = []
 
     class Patient(SequenceRunner):
         def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
@@ -473,10 +503,12 @@ def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
                 for thread in threading.enumerate():
                     if thread.name == "amostra-widen":
                         thread.join()
-            ran.append(id(self._graph._computing.session))
+            (prompts if batch.prompt else steps).append(id(self._graph._computing.session))
             return progress
 
-    writer = Writer([1, 2, 3], 25, np.linspace(0, 0.99, 25))
-    runner = write([writer], kind=Patient, widen=widen)
-    assert {id(runner._graph.session)} < set(ran), "both were tried"
-    assert writer.said() == alone(writer)
+    writers = [Writer([n, 2, 3, n, 4], 25, np.linspace(0, 0.99, 25), arrives=30 * n) for n in range(12)]
+    runner = write(writers, kind=Patient, widen=widen, reuse=False)
+    for kind in (prompts, steps):
+        assert {id(runner._graph.session)} < set(kind), "both were tried"
+    for writer in writers:
+        assert writer.said() == alone(writer)
