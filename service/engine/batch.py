@@ -31,7 +31,8 @@ class Work:
     runner knows how far it is.
 
     `group` tells whose sequences belong together; without one, an owner's is its own. `long` says that the owner has had
-    much time already: it may be left waiting a moment, to keep a worker free for short ones.
+    much time already: it may be left waiting a moment, to keep a worker free for short ones. Where not all fit into a
+    batch, the earliest `end` goes first: that of its job in a service that all share evenly.
     """
 
     owner: Any
@@ -44,6 +45,7 @@ class Work:
     parts: list = field(default_factory=list)
     group: Any = None
     long: bool = False
+    end: float = 0.0
 
     @property
     def left(self) -> int:

@@ -21,10 +21,12 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class RowCall:
-    """Run a stateless graph on these rows. Every input is (rows, …); outputs come back as (rows, …)."""
+    """Run a stateless graph on these rows. Every input is (rows, …); outputs come back as (rows, …). `ahead` are rows that
+    the job will ask for after these, as far as it knows."""
 
     capability: Capability
     inputs: Arrays
+    ahead: int = 0
 
     @property
     def size(self) -> int:

@@ -22,4 +22,6 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     lane = Lane(model.key, (call.capability, call.shape), most)
     seconds = (limits.batch_seconds, limits.call_seconds, limits.patient_seconds)
     rows, each, patient = (runner.whole(pace.rows_within(lane, s, most)) for s in seconds)
+    if call.ahead:  # more rows at a time would only delay those that are to end first
+        rows = min(rows, runner.whole(pace.knee(lane, most)))
     return Lane(lane.queue, lane.key, rows, each=each, patient=patient)

@@ -302,7 +302,7 @@ class Engine:
         if self._observer:
             self._observer.batch(model, batch, seconds, padding)
         with self._changed:
-            self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds)
+            self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds, alone=batch.alone)
         self._collect(batch, answers, seconds)
 
     def _settle_nothing(self, batch: Batch, error: Exception, seconds: float) -> None:

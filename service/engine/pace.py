@@ -6,6 +6,7 @@ from service.engine.batch import INTERACTIVE, Lane
 
 _KEEP = 0.9
 _WORSE = 1.15
+_NEARLY = 1.05
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
 _UNKNOWN = 64  # rows of a batch of which nothing was measured: those of a large network could take a second
@@ -22,14 +23,14 @@ class Pace:
         self._seconds = 0.0
         self._lanes: dict[Lane, _Rates] = {}
 
-    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
-        """Count a batch."""
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, *, alone: bool = False) -> None:
+        """Count a batch; one that was `alone` may have had all cores."""
         rates = self._lanes.get(lane)
         if rates is None:
             rates = self._lanes[lane] = _Rates()
             if len(self._lanes) > 256:  # image sizes are the client's choice
                 self._lanes.pop(next(iter(self._lanes)))
-        rates.ran(rows, seconds)
+        rates.ran(rows, seconds, alone=alone)
 
     def job_came(self, work: float, priority: int = INTERACTIVE) -> None:
         """Count a job that is taken in."""
@@ -72,6 +73,12 @@ class Pace:
         rates = self._lanes.get(lane)
         return min(most, _UNKNOWN) if rates is None else rates.rows_within(seconds, most)
 
+    def knee(self, lane: Lane, most: int) -> int:
+        """How many rows a batch needs at least to be about as fast for each row as any, where others run beside it. A size
+        that was never tried is tried, if it may be the one."""
+        rates = self._lanes.get(lane)
+        return most if rates is None else rates.knee(most)
+
 
 class _Rates:
     """Seconds for a row in batches of one size and another, as moving averages.
@@ -81,15 +88,17 @@ class _Rates:
 
     def __init__(self) -> None:
         self._by_size: dict[int, float] = {}
+        self._crowded: dict[int, float] = {}  # of those that were not alone
         self._batches = 0
 
-    def ran(self, rows: int, seconds: float) -> None:
+    def ran(self, rows: int, seconds: float, *, alone: bool) -> None:
         size, now = _rounded(rows), seconds / rows
-        known = self._by_size.get(size)
-        self._by_size[size] = now if known is None else _KEEP * known + (1 - _KEEP) * now
+        for rates in (self._by_size,) if alone else (self._by_size, self._crowded):
+            known = rates.get(size)
+            rates[size] = now if known is None else _KEEP * known + (1 - _KEEP) * now
         self._batches += 1
         if self._batches % _REMEMBERED == 0:  # what was slow may have been so for another reason: it is tried again
-            self._by_size = {size: min(self._by_size.values())}
+            self._by_size, self._crowded = {size: min(self._by_size.values())}, {}
 
     @property
     def least(self) -> float:
@@ -101,6 +110,13 @@ class _Rates:
         worse = [size for size, found in self._by_size.items() if size > best and found > _WORSE * least]
         most = min([most, *(max(best, size // 2) for size in worse)])
         return max(1, min(most, int(seconds / least)))
+
+    def knee(self, most: int) -> int:
+        if not self._crowded:
+            return most
+        least = min(self._crowded.values())
+        size = min(size for size, found in self._crowded.items() if found <= _NEARLY * least)
+        return min(most, size if size == 1 or size // 2 in self._crowded else size // 2)
 
 
 def _rounded(rows: int) -> int:

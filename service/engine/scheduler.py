@@ -2,7 +2,8 @@
 
 Work waits in lanes; the rows of one lane can share a batch. The lanes of a model make a queue, and queues take turns by
 the time that they have used, divided by their weight: the one that has had least goes first. Within a lane requests
-share a batch evenly, so that a thousand-row request does not hold up a one-row request behind it. Interactive work goes
+share a batch evenly, so that a thousand-row request does not hold up a one-row request behind it, and where there are more
+of them than rows, those go first that would end first if all shared evenly (sojourn.py). Interactive work goes
 before background work, and a caller may keep long jobs, or those of the background, to some of its workers, so that others
 find one free.
 
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Piece, Work
+from service.engine.job import RowCall
 from service.engine.sequence_lane import SequenceLane
+from service.engine.sojourn import FairOrder
 
 
 class _RowLane:
@@ -45,7 +48,7 @@ class _RowLane:
     def take(self, *, long: bool = True) -> Batch:
         level = self.urgency(long=long)
         everyone = self.waiting[level] if level is not None else deque()
-        works = everyone if long else [work for work in everyone if not work.long]
+        works = sorted((work for work in everyone if long or not work.long), key=lambda work: work.end)
         room = self.lane.max_rows if level == INTERACTIVE else min(self.lane.max_rows, self.lane.patient)
         share, takes = max(1, room // max(1, len(works))), []
         for work in works:
@@ -75,6 +78,7 @@ class _Queue:
     weight: float = 1.0
     in_flight: int = 0
     lanes: dict[Lane, _RowLane | SequenceLane] = field(default_factory=dict)
+    order: FairOrder = field(default_factory=FairOrder)
 
     def busy(self) -> bool:
         return self.in_flight > 0 or any(lane.urgency() is not None for lane in self.lanes.values())
@@ -102,6 +106,8 @@ class Scheduler:
         lane = queue.lanes.get(work.lane)
         if lane is None:
             lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
+        if isinstance(work.call, RowCall):
+            work.end = queue.order.end_of(work.owner, work.call.size + work.call.ahead)
         lane.add(work)
 
     def runnable(self, most_long: int | None = None, most_patient: int | None = None) -> bool:
@@ -135,6 +141,10 @@ class Scheduler:
         lane = queue.lanes.pop(key)
         batch = lane.take(long=long)
         queue.in_flight += 1
+        queue.order.ran(sum(piece.stop - piece.start for piece in batch.pieces))
+        for work in (piece.work for piece in batch.pieces):
+            if not work.left and not (isinstance(work.call, RowCall) and work.call.ahead):
+                queue.order.served(work.owner)
         self._long += batch.long
         if isinstance(lane, SequenceLane) or lane.urgency() is not None:
             # Back at the end: the lanes of a queue take turns. An empty lane of rows is forgotten.
@@ -177,6 +187,8 @@ class Scheduler:
         self.changes += 1
         queue = self._queues.get(lane.queue) if lane else None
         found = queue.lanes.get(lane) if queue and lane else None
+        if queue is not None:
+            queue.order.forget(owner)
         if queue is not None and found is not None:
             found.discard(owner)
             if isinstance(found, _RowLane) and found.urgency() is None:

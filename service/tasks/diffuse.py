@@ -69,13 +69,16 @@ def plan(
     return Course(name, tuple(sigmas), w if w is not None and takes_class and with_class else 1.0)
 
 
-def call(model: LoadedModel, x: np.ndarray, sigma: float | np.ndarray, labels: np.ndarray | None) -> RowCall:
-    """One evaluation of D: x (n, C, H, W), sigma a number or (n,), labels (n,) or None for no class."""
+def call(
+    model: LoadedModel, x: np.ndarray, sigma: float | np.ndarray, labels: np.ndarray | None, after: int = 0
+) -> RowCall:
+    """One evaluation of D: x (n, C, H, W), sigma a number or (n,), labels (n,) or None for no class. So many will come
+    after it."""
     inputs = {"x_t": x, "sigma": np.broadcast_to(np.asarray(sigma, np.float32), len(x))}
     if model.takes(Capability.DENOISE_STEP, "label"):
         no_class = np.full(len(x), len(model.manifest.data.class_names), np.int64)
         inputs["label"] = no_class if labels is None else labels
-    return RowCall(Capability.DENOISE_STEP, inputs)
+    return RowCall(Capability.DENOISE_STEP, inputs, ahead=max(0, after) * len(x))
 
 
 def walk(
@@ -94,21 +97,22 @@ def walk(
     """
     rule = diffusion.SAMPLERS[course.sampler]
     steps = diffusion.from_noise(partial(diffusion.resampled, rule) if jumps else rule, x, course.sigmas, noises)
-    x0 = None
+    x0, after = None, course.evaluations(jumps=jumps)
     while True:
         try:
             x, sigma = next(steps) if x0 is None else steps.send(x0)
         except StopIteration as stop:
             return stop.value
-        x0 = on_x0((yield from _guided(model, course.guidance, x, sigma, labels)))
+        after -= 1
+        x0 = on_x0((yield from _guided(model, course.guidance, x, sigma, labels, after)))
 
 
-def _guided(model: LoadedModel, w: float, x: np.ndarray, sigma: float, labels: np.ndarray | None) -> Job:
+def _guided(model: LoadedModel, w: float, x: np.ndarray, sigma: float, labels: np.ndarray | None, after: int) -> Job:
     """x0_null + w (x0_label - x0_null)."""
     if w == 1 or labels is None:
-        return (yield call(model, x, sigma, labels))["x0"]
+        return (yield call(model, x, sigma, labels, after))["x0"]
     no_class = np.full_like(labels, len(model.manifest.data.class_names))
-    outputs = yield call(model, np.concatenate([x, x]), sigma, np.concatenate([labels, no_class]))
+    outputs = yield call(model, np.concatenate([x, x]), sigma, np.concatenate([labels, no_class]), after)
     of_class, of_none = np.split(outputs["x0"], 2)
     return of_none + w * (of_class - of_none)
 

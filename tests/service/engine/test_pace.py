@@ -114,6 +114,29 @@ class TestSizes:
         assert pace.rows_within(LANE, 1e9, most=64) == 64
 
 
+class TestKnee:
+    """The smallest batch whose rows are about as fast as any: ms of a batch by its rows."""
+
+    def settled(self, milliseconds: dict[int, float], alone: bool = False) -> list[int]:
+        """The sizes that are tried one after another."""
+        pace, tried = Pace(), []
+        for _ in range(12):
+            tried.append(pace.knee(LANE, 16))
+            pace.batch_ran(LANE, tried[-1], milliseconds[tried[-1]] / 1e3, alone=alone)
+        return tried
+
+    def test_smaller_ones_are_tried_until_they_are_slower_for_a_row(self) -> None:
+        tried = self.settled({16: 16, 8: 8, 4: 4.1, 2: 3, 1: 2.5})
+        assert tried[:5] == [16, 8, 4, 2, 4]
+        assert set(tried[4:]) == {4}
+
+    def test_where_one_row_is_as_fast_it_is_alone(self) -> None:
+        assert self.settled({16: 16, 8: 8, 4: 4, 2: 2, 1: 1})[-1] == 1
+
+    def test_those_that_had_all_cores_say_nothing(self) -> None:
+        assert set(self.settled({16: 16, 8: 1, 4: 1, 2: 1, 1: 1}, alone=True)) == {16}
+
+
 def test_background_work_is_before_background_work_only() -> None:
     pace = Pace()
     served(pace, jobs=50, work=4, seconds=2.0)

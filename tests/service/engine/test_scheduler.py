@@ -131,6 +131,54 @@ class TestRows:
         assert sum(len(queue.lanes) for queue in scheduler._queues.values()) <= 1
 
 
+def walk(owner: object, steps: int) -> Work:
+    """A job's next call of one row, which so many calls follow."""
+    return Work(owner, RowCall(Capability.DECODE, {"z": np.zeros((1, 1))}, ahead=steps - 1), lane(max_rows=2))
+
+
+class TestWalks:
+    """Jobs of many steps, of which not all fit into a batch."""
+
+    def test_who_would_end_first_by_sharing_goes_first(self) -> None:
+        scheduler = Scheduler()
+        for owner, steps in (("long", 50), ("longer", 60), ("short", 5), ("shorter", 4)):
+            scheduler.add(walk(owner, steps))
+        assert taken(scheduler.next_batch()) == {"short": 1, "shorter": 1}
+
+    def test_a_long_one_is_not_overtaken_for_ever(self) -> None:
+        """Short ones come without end, as many as there are rows."""
+        scheduler, left = Scheduler(), 20
+        scheduler.add(walk("long", left))
+        for turn in range(2000):
+            for n in range(2):
+                scheduler.add(walk((turn, n), 1))
+            batch = scheduler.next_batch()
+            if taken(batch).get("long"):
+                left -= 1
+                if not left:
+                    break
+                scheduler.add(walk("long", left))
+            scheduler.finish(batch, 1.0)  # type: ignore[arg-type]
+        assert not left
+
+    def test_what_was_given_up_does_not_count(self) -> None:
+        """A thousand long walks that left keep nobody waiting."""
+        scheduler = Scheduler()
+        scheduler.add(walk("long", 20))
+        for n in range(1000):
+            gone = walk(n, 1000)
+            scheduler.add(gone)
+            scheduler.discard(n, gone.lane)
+        for _ in range(10):
+            batch = scheduler.next_batch()
+            assert batch is not None
+            scheduler.finish(batch, 1.0)
+            scheduler.add(walk("long", 20))
+        for n in range(2):
+            scheduler.add(walk(("late", n), 15))
+        assert "long" in taken(scheduler.next_batch()), "it has had 10 of its 20 steps, the others none of 15"
+
+
 class TestPriorities:
     def test_background_waits_for_interactive_work_of_every_queue(self) -> None:
         scheduler = Scheduler()
