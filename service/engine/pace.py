@@ -6,7 +6,7 @@ from service.engine.batch import INTERACTIVE, Lane
 
 _KEEP = 0.9
 _WORSE = 1.15
-_NEARLY = 1.05
+_NEARLY = 1.1
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
 _UNKNOWN = 64  # rows of a batch of which nothing was measured: those of a large network could take a second
