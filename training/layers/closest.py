@@ -7,6 +7,7 @@ would take twice as long as the product itself.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 GROUP = 16
 _NEVER = -1e30
@@ -25,17 +26,16 @@ class Closest(nn.Module):
         places = self.groups * -(-count // self.groups)
         self.directions = torch.zeros(size + 1, places)
         self.directions[:size, :count] = points.T
+        self.members = torch.arange(places).reshape(-1, self.groups).T.contiguous()  # (groups, GROUP)
         self.directions[size] = torch.cat([-0.5 * points.square().sum(1), torch.full((places - count,), _NEVER)])
 
     def numbers(self, x: Tensor) -> Tensor:
-        """Which points are the nearest, the nearest first: (B, k)."""
-        likeness = torch.cat([x, torch.ones_like(x[:, :1])], 1) @ self.directions
-        likeness = likeness.reshape(len(x), -1, self.groups)  # (B, GROUP, groups)
-        among = likeness.amax(1).topk(self.k).indices  # (B, k)
-        candidates = likeness.gather(2, among[:, None].expand(-1, likeness.shape[1], -1)).flatten(1)
-        best = candidates.topk(self.k).indices
-        return best // self.k * self.groups + among.gather(1, best % self.k)
+        """Which points are the nearest, in no order: (B, k)."""
+        likeness = functional.pad(x, (0, 1), value=1.0) @ self.directions
+        best = likeness.reshape(len(x), -1, self.groups).amax(1).topk(self.k, sorted=False).indices  # (B, k)
+        among = functional.embedding(best, self.members).flatten(1)  # (B, GROUP * k)
+        return among.gather(1, likeness.gather(1, among).topk(self.k, sorted=False).indices)
 
     def forward(self, x: Tensor) -> Tensor:
-        away = x[:, None] - self.points[self.numbers(x)]
+        away = x[:, None] - functional.embedding(self.numbers(x), self.points)
         return away * away
