@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from contract.manifest import Data
 from service.api.aside import aside
-from service.codecs import npy, numbers, picture
+from service.codecs import npy, numbers, picture, table
 from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from service.schemas import ItemsBody
 from service.settings import Settings
@@ -234,13 +234,15 @@ def _from_base64(text: str, field: str) -> File:
 def is_much(request: Request, files: Sequence[File] = ()) -> bool:
     """Whether taking a request's content apart would keep the event loop from the others."""
     if files:
-        return len(files) > _MANY_FILES or any(_is_much(file.blob) for file in files)
+        return len(files) > _MANY_FILES or any(_is_much(file) for file in files)
     length = request.headers.get("content-length", "")
     return not length.isdecimal() or int(length) > _MUCH_TEXT
 
 
-def _is_much(blob: bytes) -> bool:
-    return len(blob) > _MUCH_OF_NUMBERS if blob.startswith(npy.MAGIC) else not picture.is_small(blob)
+def _is_much(file: File) -> bool:
+    if file.blob.startswith(npy.MAGIC):
+        return len(file.blob) > _MUCH_OF_NUMBERS
+    return not (picture.is_small(file.blob) or table.is_small(file.blob, file.media_type))
 
 
 def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:

@@ -49,7 +49,7 @@ async def score(request: Request) -> Response:
     if kind == answer.PNG and isinstance(given, np.ndarray):
         return await aside(much, _overlay, model, given, scores)
     if kind == npy.MEDIA_TYPE:
-        return await aside(much, _columns, model, scores, statistic, explain)
+        return await aside(explain, _columns, model, scores, statistic, explain)
     return await aside(much, _listing, model, given, scores, statistic, alpha, fdr)
 
 

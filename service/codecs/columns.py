@@ -39,7 +39,8 @@ def from_objects(rows: Sequence[Any], columns: Sequence[Column], field: str) -> 
     names = [column.name for column in columns]
     plain = _plain_numbers(rows, columns)
     if plain is not None:
-        return vectors(dict(zip(names, plain.T, strict=True)), columns, len(rows), field)
+        x = dense(plain, columns)
+        return vectors(dict(zip(names, plain.T, strict=True)), columns, len(rows), field) if x is None else x
     if isinstance(rows[0], dict):
         wanted = set(names)
         for i, row in enumerate(rows):
@@ -155,6 +156,16 @@ def vectors(values: Mapping[str, np.ndarray], columns: Sequence[Column], count: 
                 x[:, at + 1] = missing
         at += column.width
     return x
+
+
+def dense(values: np.ndarray, columns: Sequence[Column]) -> np.ndarray | None:
+    """Numbers (N, K) of all columns as vectors (N, D) float32 at once, as `vectors` would make them one by one; None where
+    one is missing or not finite, or where a column takes more than its number."""
+    if any(column.kind != "number" or column.may_be_missing for column in columns):
+        return None
+    with np.errstate(over="ignore"):
+        x = values.astype(np.float32)
+    return x if np.isfinite(x).all() else None
 
 
 def unknown_category(field: str, row: int, column: Column, value: Any) -> Invalid:

@@ -27,8 +27,16 @@ MEDIA_TYPES = (CSV, ARROW_STREAM, ARROW_FILE, PARQUET)
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Fields of a CSV file that stand for no value; other formats have a null."""
 _BLOCK = 2**20
+_SMALL_BYTES, _FIRST_BYTES = 2**17, 2**13
 _ARROW_MAGIC = b"ARROW1\0\0"
+_COMPRESSED = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # what a frame of zstd and of lz4 begins with
 _UNKNOWN = -2
+
+
+def is_small(blob: bytes, media_type: str) -> bool:
+    """Whether it is read in a moment: numbers in Arrow's format that are not compressed, and not many."""
+    arrow = media_type in (ARROW_STREAM, ARROW_FILE)
+    return arrow and len(blob) <= _SMALL_BYTES and not any(magic in blob[:_FIRST_BYTES] for magic in _COMPRESSED)
 
 
 def decode(
@@ -44,6 +52,10 @@ def decode(
 
 def encode(table: "pa.Table", columns: Sequence[Column], *, as_text: bool, field: str = "body") -> np.ndarray:
     """The rows of a table as vectors (N, D) float32; `as_text` where numbers are written out. Raises Invalid."""
+    plain = None if as_text else _plain_numbers(table, [column.name for column in columns])
+    x = None if plain is None else encoding.dense(plain, columns)
+    if x is not None:
+        return x
     values = {column.name: _values(table.column(column.name), column, as_text, field) for column in columns}
     return encoding.vectors(values, columns, table.num_rows, field)
 
@@ -131,6 +143,21 @@ def _parquet(blob: bytes, names: Sequence[str] | None, max_rows: int, max_bytes:
     # A long text that all rows share stays one text.
     file = parquet.ParquetFile(source, read_dictionary=texts)
     return file.read(use_threads=False)
+
+
+def _plain_numbers(table: "pa.Table", names: Sequence[str]) -> np.ndarray | None:
+    """Columns of numbers as they are, (N, K) float32 or float64, NaN where one is missing; None where one is of another
+    type."""
+    from pyarrow import types
+
+    of_names = table.select(names)
+    if not all(types.is_integer(t) or types.is_float32(t) or types.is_float64(t) for t in of_names.schema.types):
+        return None
+    batches = of_names.combine_chunks().to_batches()
+    if len(batches) != 1:  # of no rows, or of more than a chunk can hold
+        return None
+    values = batches[0].to_tensor(null_to_nan=True).to_numpy()
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
 
 
 def _values(given: "pa.ChunkedArray", column: Column, as_text: bool, field: str) -> np.ndarray:

@@ -75,6 +75,42 @@ def test_numbers_of_any_type_and_bools_as_categories(media_type: str) -> None:
         assert decode(written(rows, media_type), media_type, (*ONE, alarm)).tolist() == [[1, 0, 1], [2, 1, 0]]
 
 
+PLAIN = tuple(Column(name=name) for name in "abc")
+
+
+def test_plain_numbers_are_read_at_once_as_they_are_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    given = {"a": rng.normal(size=50), "b": rng.integers(-(2**40), 2**40, 50), "c": np.float32(rng.normal(size=50))}
+    rows = pa.table({name: given[name] for name in "bca"})
+    for table_of in (rows, pa.concat_tables([rows[:7], rows[7:]]), rows.append_column("more", pa.array(["x"] * 50))):
+        found = table.encode(table_of, PLAIN, as_text=False)
+        assert found.dtype == np.float32
+        for number, column in enumerate(PLAIN):
+            alone = column.model_copy(update={"may_be_missing": True})
+            assert np.array_equal(found[:, number], table.encode(table_of, (alone,), as_text=False)[:, 0])
+            assert np.array_equal(found[:, number], given[column.name].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(None, "expected a value"), (np.nan, "expected a value"), (np.inf, "finite"), (1e39, "finite")],
+)
+def test_a_number_that_is_none_among_plain_ones_is_named(value: float | None, problem: str) -> None:
+    rows = pa.table({"a": [1.0, 2.0, 3.0], "b": [1.0, value, 2.0], "c": [1, 2, 3]})
+    with pytest.raises(Invalid, match=f"row 1, column 'b': .*{problem}"):
+        decode(written(rows, table.ARROW_STREAM), table.ARROW_STREAM, PLAIN)
+
+
+def test_only_few_numbers_that_are_not_compressed_are_small() -> None:
+    few, many = (pa.table({"a": np.arange(count) / 7}) for count in (1000, 100_000))
+    arrow = table.ARROW_STREAM
+    assert table.is_small(written(few, arrow), arrow)
+    assert not table.is_small(written(many, arrow), arrow)
+    assert not any(table.is_small(written(few, arrow, compression=by), arrow) for by in ("zstd", "lz4"))
+    assert not table.is_small(written(few, table.CSV), table.CSV)
+    assert not table.is_small(written(few, table.PARQUET), table.PARQUET)
+
+
 def test_a_csv_file_has_spaces_quotes_and_several_words_for_nothing() -> None:
     blob = b'\xef\xbb\xbf"valve",flow,pressure\r\n open , NA ,1.5\r\n,3.0,-2\r\n"shut",0.25," 1e-3"\r\n'
     assert np.array_equal(decode(blob, table.CSV), EXPECTED)
