@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from service.engine.job import Call
@@ -11,8 +12,8 @@ INTERACTIVE, BACKGROUND = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What can be batched together, and how much of it at once: `max_rows` in all, `each` of one call, and `patient` of
-    background work. `slots` > 0 makes it a lane of sequences.
+    """What can be batched together, and how much of it in one batch: `max_rows` in all, `each` of one call, and `patient`
+    of background work. The graph is given `at_once` of them in a run. `slots` > 0 makes it a lane of sequences.
 
     Two lanes are the same where queue and key are; the limits of the latest work count.
     """
@@ -23,6 +24,7 @@ class Lane:
     slots: int = field(default=0, compare=False)
     each: int = field(default=2**31, compare=False)
     patient: int = field(default=2**31, compare=False)
+    at_once: int = field(default=2**31, compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,10 +48,14 @@ class Work:
     group: Any = None
     long: bool = False
     end: float = 0.0
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.call.size
 
     @property
     def left(self) -> int:
-        return self.call.size - self.taken
+        return self.size - self.taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Piece:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
     of these `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
@@ -79,7 +85,7 @@ class Batch:
     long: bool = False
     patient: bool = False
 
-    @property
+    @cached_property
     def rows(self) -> int:
         return sum(p.stop - p.start for p in self.pieces) or (1 if self.prompt else len(self.live))
 

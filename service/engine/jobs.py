@@ -118,7 +118,7 @@ class Jobs:
             self._scheduler.discard(ticket, work.lane)
         elif answer is not None:
             work.parts.append((start, answer))
-        if work.done == work.call.size or (work.failed is not None and work.done == work.taken):
+        if work.done == work.size or (work.failed is not None and work.done == work.taken):
             return work
         if ticket.cancelled and ticket.holders == 1:
             return work

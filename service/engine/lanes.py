@@ -1,5 +1,7 @@
 """Which calls can share a batch, and how large it may be."""
 
+from dataclasses import replace
+
 from service.engine.batch import Lane
 from service.engine.job import Call, LoneCall, RowCall
 from service.engine.limits import Limits
@@ -18,10 +20,17 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
         return Lane(model.key, call.capability, runner.slots, runner.slots)
     assert isinstance(call, RowCall), "the contract keeps sequences and rows apart"
     elements = max(1, sum(a[:1].size for a in call.inputs.values()))
-    most = min(limits.rows, runner.max_rows, max(1, limits.elements // elements))
+    room = max(1, limits.elements // elements)
+    most = min(limits.rows, runner.max_rows, room)
     lane = Lane(model.key, (call.capability, call.shape), most)
-    seconds = (limits.batch_seconds, limits.call_seconds, limits.patient_seconds)
-    rows, each, patient = (runner.whole(pace.rows_within(lane, s, most)) for s in seconds)
+    at_once = runner.whole(pace.rows_within(lane, limits.batch_seconds, most))
+    run_seconds = pace.seconds_of(lane, at_once)
+    rows = min(room, int(limits.runs_seconds / run_seconds) * at_once if run_seconds else 0)
+    if rows > at_once and not call.ahead:  # runs so short that several of them are within every bound on a batch's time
+        return replace(lane, max_rows=rows, each=rows, patient=rows, at_once=at_once)
+    each, patient = (
+        runner.whole(pace.rows_within(lane, seconds, most)) for seconds in (limits.call_seconds, limits.patient_seconds)
+    )
     if call.ahead:  # more rows at a time would only delay those that are to end first
-        rows = min(rows, runner.whole(pace.knee(lane, most)))
-    return Lane(lane.queue, lane.key, rows, each=each, patient=patient)
+        at_once = min(at_once, runner.whole(pace.knee(lane, most)))
+    return replace(lane, max_rows=at_once, each=each, patient=patient, at_once=at_once)

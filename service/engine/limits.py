@@ -7,8 +7,10 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of a batch and of how long things may keep a thread.
 
-    `rows` and `elements` bound a batch, `batch_seconds` how long it keeps a thread, and `call_seconds` the part of one call
-    in it, so that a thousand rows leave room for others. Sequences take steps until somebody else comes, or for
+    `rows` and `elements` bound what a graph is given at once, `batch_seconds` how long a batch keeps a thread, and
+    `call_seconds` the part of one call in it, so that a thousand rows leave room for others. Rows of a small graph are
+    given to it one run after another in the same batch, for up to `runs_seconds`: what is around a batch would take as long
+    as a run. Sequences take steps until somebody else comes, or for
     `step_seconds`. A job that is shorter than `here_seconds` and has the engine to itself may be run by whoever
     submits it: handing it over would take as long. A job that had more than `long_seconds` is long, and for `spare_seconds`
     after a short one long ones leave a worker free. An engine that stops waits `stop_seconds` for the batches in flight.
@@ -23,6 +25,7 @@ class Limits:
     elements: int = 2**20
     batch_seconds: float = 0.1
     call_seconds: float = 0.005
+    runs_seconds: float = 0.002
     step_seconds: float = 0.02
     here_seconds: float = 0.001
     long_seconds: float = 0.05

@@ -62,7 +62,7 @@ class Engine:
         self._limits = limits
         self._observer = observer
         self._on_hang = on_hang
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(workers)
         self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
         self._jobs = Jobs(limits, self._scheduler, self._admission, observer)
         self._changed = self._jobs.changed

@@ -1,5 +1,8 @@
 """Runs batches of independent rows: stack, pad to a bucket, run with bound memory, split.
 
+A batch of several short runs is cut into runs of the size that is found to be the fastest: larger ones have less around
+them, smaller ones stay in the caches.
+
 A batch that has the machine to itself runs on all cores, where that is faster and gives the same bits (width.py).
 
 Batches come in a few fixed sizes, because CUDA graphs need them and a memory arena grows with every new one. Where a
@@ -10,7 +13,7 @@ graph's rows are not bit-identical in batches of different sizes, it gets one si
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,13 +21,16 @@ import onnxruntime as ort
 
 from service.engine.batch import Batch
 from service.engine.job import Arrays
+from service.engine.trials import Trials
 from service.engine.width import Widen, Width
 
 if TYPE_CHECKING:
     from service.engine.device import DeviceMemory
 
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_RUN_SIZES = (32, 64, 128, 256)
 _KEPT_BINDINGS = 24
+_KEPT_TRIALS = 256
 KEPT_ELEMENTS = 2**20
 
 NUMPY = {
@@ -59,6 +65,8 @@ class RowRunner:
         self._width = Width(session, widen)
         self._device = device
         self._buckets = tuple(buckets)
+        self._run_sizes = [size for size in _RUN_SIZES if size in self._buckets] or [self.max_rows]
+        self._trials: dict[tuple, Trials] = {}
         self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
         self._outputs = [o.name for o in session.get_outputs()]
         self._bound: OrderedDict[tuple, list[_Stacked]] = OrderedDict()
@@ -76,28 +84,62 @@ class RowRunner:
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
         pieces = [{n: a[p.start : p.stop] for n, a in p.work.call.inputs.items()} for p in batch.pieces]  # type: ignore[union-attr]
-        size = bucket(batch.rows, self._buckets)
-        first = pieces[0]
         if batch.alone and self._width.wanted():
-            self._width.make({n: first[n].astype(dtype) for n, dtype in self._inputs.items()})
-        shape = (size, *(first[name].shape[1:] for name in self._inputs))
+            few = slice(min(batch.lane.at_once, self.max_rows))
+            self._width.make({n: pieces[0][n][few].astype(dtype) for n, dtype in self._inputs.items()})
+        if batch.rows > batch.lane.at_once:
+            return self._run_several(batch, pieces)
+        return self._run_parts(batch, pieces, self.max_rows)
+
+    def _run_several(self, batch: Batch, pieces: list[Arrays]) -> tuple[list[Arrays], int]:
+        """Run a batch of several runs by the size that is the fastest for one as large as this."""
+        key = (batch.lane.key, batch.rows.bit_length())
+        trials = self._trials.setdefault(key, Trials(len(self._run_sizes)))
+        way = trials.next()
+        start = time.monotonic()
+        done = self._run_parts(batch, pieces, self._run_sizes[way])
+        trials.took(way, (time.monotonic() - start) / batch.rows)
+        while len(self._trials) > _KEPT_TRIALS:  # image sizes are the client's choice
+            self._trials.pop(next(iter(self._trials)), None)
+        return done
+
+    def _run_parts(self, batch: Batch, pieces: list[Arrays], most: int) -> tuple[list[Arrays], int]:
+        """Run a batch, at most so many rows at once."""
+        outputs: Arrays = {}
+        at = padding = 0
+        for part in [pieces] if batch.rows <= most else _cut(pieces, most):
+            rows = sum(map(_rows, part))
+            padding += self._run(part, rows, outputs, slice(at, at + rows), batch) - rows
+            at += rows
+        if len(pieces) == 1:
+            return [outputs], padding
+        answers, start = [], 0
+        for piece in batch.pieces:
+            stop = start + piece.stop - piece.start
+            answers.append({n: a[start:stop].copy() for n, a in outputs.items()})
+            start = stop
+        return answers, padding
+
+    def _run(self, pieces: list[Arrays], rows: int, outputs: Arrays, place: slice, batch: Batch) -> int:
+        """Run so many rows at once, and put what comes out in its place. Returns the size that they were padded to."""
+        size = bucket(rows, self._buckets)
+        shape = (size, *(pieces[0][name].shape[1:] for name in self._inputs))
         session = self._width.pick(shape, alone=batch.alone)
         key = (session is self._session, *shape)
         bound = self._borrow(key)
         if bound is None:
-            bound = self._bind(session, size, first)
+            bound = self._bind(session, size, pieces[0])
         bound.fill(pieces)
         start = time.monotonic()
-        outputs = bound.run()
+        found = bound.run()
         if batch.alone:
             self._width.took(shape, session, time.monotonic() - start)
-        results, at = [], 0
-        for piece in pieces:
-            rows = len(next(iter(piece.values())))
-            results.append({n: a[at : at + rows].copy() for n, a in outputs.items()})
-            at += rows
+        if not outputs:
+            outputs.update((n, np.empty((batch.rows, *a.shape[1:]), a.dtype)) for n, a in found.items())
+        for name, array in found.items():
+            outputs[name][place] = array[:rows]
         self._give_back(key, bound)
-        return results, size - at
+        return size
 
     def run_each(self, batch: Batch) -> tuple[list[Arrays | Exception], int]:
         """Run a batch, and where it fails piece by piece, so that one bad input fails alone. Returns the outputs of each
@@ -135,6 +177,28 @@ class RowRunner:
             self._bound.move_to_end(key)
             while len(self._bound) > _KEPT_BINDINGS:
                 self._bound.popitem(last=False)
+
+
+def _rows(piece: Arrays) -> int:
+    return len(next(iter(piece.values())))
+
+
+def _cut(pieces: list[Arrays], most: int) -> Iterator[list[Arrays]]:
+    """The same rows in the same order, by parts of so many rows; the last part may have fewer."""
+    part: list[Arrays] = []
+    room = most
+    for piece in pieces:
+        at, rows = 0, _rows(piece)
+        while at < rows:
+            stop = min(rows, at + room)
+            part.append({name: array[at:stop] for name, array in piece.items()})
+            room -= stop - at
+            at = stop
+            if not room:
+                yield part
+                part, room = [], most
+    if part:
+        yield part
 
 
 class _Stacked:

@@ -45,14 +45,20 @@ class _RowLane:
             for work in [w for w in works if w.owner is owner]:
                 works.remove(work)
 
-    def take(self, *, long: bool = True) -> Batch:
+    def take(self, *, long: bool = True, idle: int = 1) -> Batch:
+        """A batch of what waits, while so many workers are idle."""
         level = self.urgency(long=long)
         everyone = self.waiting[level] if level is not None else deque()
         works = sorted((work for work in everyone if long or not work.long), key=lambda work: work.end)
         room = self.lane.max_rows if level == INTERACTIVE else min(self.lane.max_rows, self.lane.patient)
+        several = room > self.lane.at_once
+        if several:  # each idle worker gets its part of what is there
+            part = -(-sum(work.left for work in works) // idle)
+            room = min(room, -(-part // self.lane.at_once) * self.lane.at_once)
         share, takes = max(1, room // max(1, len(works))), []
         for work in works:
-            takes.append(min(work.left, share, room, self.lane.each))
+            # Large calls have several short runs in turn: parts of all of them in each would take time to put together.
+            takes.append(0 if several and work.left > share else min(work.left, share, room, self.lane.each))
             room -= takes[-1]
         pieces = []
         for i, work in enumerate(works):
@@ -85,9 +91,10 @@ class _Queue:
 
 
 class Scheduler:
-    """Chooses what runs next. Not thread-safe, but for `changes`: the loop holds a lock around it."""
+    """Chooses what runs next on so many workers. Not thread-safe, but for `changes`: the loop holds a lock around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
         self.changes = 0
         """How often work came or was given up."""
         self._queues: dict[Hashable, _Queue] = {}
@@ -139,7 +146,8 @@ class Scheduler:
         quiet = not any(queue.in_flight for queue in self._queues.values())
         urgency, _, queue, key = best
         lane = queue.lanes.pop(key)
-        batch = lane.take(long=long)
+        idle = max(1, self._workers - sum(queue.in_flight for queue in self._queues.values()))
+        batch = lane.take(long=long, idle=idle) if isinstance(lane, _RowLane) else lane.take(long=long)
         queue.in_flight += 1
         queue.order.ran(sum(piece.stop - piece.start for piece in batch.pieces))
         for work in (piece.work for piece in batch.pieces):

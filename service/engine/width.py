@@ -9,44 +9,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import onnxruntime as ort
 
+from service.engine.trials import Trials
+
 log = logging.getLogger("amostra.engine")
 
-_TRIALS = 5
-_AGAIN = 50
-_KEEP = 0.8
 _KEPT = 256
 BLANKS = 1, 7, 32, 64
 """Tokens for which a text graph's wide session is compared."""
 
 Widen = Callable[[], ort.InferenceSession]
 Feed = dict[str, np.ndarray]
-
-
-@dataclass
-class _Trial:
-    """The seconds that each of the two takes at its best of late, and how often each was tried.
-
-    What is faster counts at once and what is slower by and by: the first runs of a session are slow, and so is one in which
-    somebody else had a core.
-    """
-
-    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    count: list[int] = field(default_factory=lambda: [0, 0])
-
-    def wide_is_next(self) -> bool:
-        if min(self.count) < _TRIALS:
-            return self.count[1] < self.count[0]
-        return (self.seconds[1] < self.seconds[0]) != (sum(self.count) % _AGAIN == 0)
-
-    def took(self, which: int, seconds: float) -> None:
-        before = self.seconds[which] if self.count[which] else seconds
-        self.seconds[which] = min(seconds, _KEEP * before + (1 - _KEEP) * seconds)
-        self.count[which] += 1
 
 
 class Width:
@@ -58,13 +34,13 @@ class Width:
         self._wide: ort.InferenceSession | None = None
         self._widen = widen
         self._lock = threading.Lock()
-        self._trials: dict[Hashable, _Trial] = {}
+        self._trials: dict[Hashable, Trials] = {}
 
     def pick(self, key: Hashable, *, alone: bool) -> ort.InferenceSession:
         """The session for work of this kind and size."""
         if not alone or self._wide is None:
             return self.narrow
-        return self._wide if self._trials.setdefault(key, _Trial()).wide_is_next() else self.narrow
+        return self._wide if self._trials.setdefault(key, Trials(2)).next() else self.narrow
 
     def took(self, key: Hashable, session: ort.InferenceSession, seconds: float) -> None:
         """How long work that was alone took."""

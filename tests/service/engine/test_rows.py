@@ -112,6 +112,35 @@ def test_a_row_is_bit_identical_alone_and_in_any_company(
             assert answer[output].tobytes() == alone[part].tobytes()
 
 
+SEVERAL = replace(LANE, max_rows=1000, at_once=16)
+
+
+def test_a_batch_of_several_runs_is_bit_identical_to_one_run_whatever_their_size(
+    denoiser: ort.InferenceSession,
+) -> None:
+    runner, rng = RowRunner(denoiser, "cpu"), np.random.default_rng(0)
+    calls = [images(rng, rows) for rows in (1, 90, 2, 140)]
+    expected = [runner.run(batch_of(call))[0][0]["x_hat"].tobytes() for call in calls]
+    whole = replace(batch_of(*calls), lane=SEVERAL)
+    sizes = set()
+    for _ in range(25):  # all sizes are tried
+        answers, padding = runner.run(whole)
+        sizes.add(padding)
+        assert [answer["x_hat"].tobytes() for answer in answers] == expected
+    assert len(sizes) > 1, "batches were cut in more than one way"
+    middle = Batch(SEVERAL, (Piece(whole.pieces[3].work, 20, 120),))
+    (answer,), _ = runner.run(middle)
+    assert answer["x_hat"].tobytes() == expected[3][20 * 240 : 120 * 240]
+
+
+def test_runs_have_the_one_size_of_a_runner_that_has_one(decoder: ort.InferenceSession) -> None:
+    runner, feed = RowRunner(decoder, "cpu", buckets=(16,)), latents(np.random.default_rng(0), 100)
+    (answer,), padding = runner.run(replace(batch_of(feed), lane=SEVERAL))
+    assert padding == 12
+    parts = [runner.run(batch_of({n: a[at : at + 16] for n, a in feed.items()}))[0][0]["x"] for at in range(0, 100, 16)]
+    assert np.array_equal(answer["x"], np.concatenate(parts))
+
+
 def test_a_piece_is_the_rows_that_it_names(decoder: ort.InferenceSession) -> None:
     runner = RowRunner(decoder, "cpu", buckets=(16,))
     call = RowCall(Capability.DECODE, latents(np.random.default_rng(0), 10))

@@ -291,6 +291,24 @@ def test_one_call_fills_no_more_of_a_batch_than_its_part() -> None:
     assert taken(scheduler.next_batch()) == {"large": 4, **dict.fromkeys("abcdef", 1)}
 
 
+def test_several_runs_are_shared_among_the_idle_workers() -> None:
+    scheduler, where = Scheduler(workers=3), Lane("model", "shape", 64, at_once=4)
+    scheduler.add(rows("large", 90, where))
+    assert taken(scheduler.next_batch()) == {"large": 32}, "a third of it, in whole runs"
+    assert taken(scheduler.next_batch()) == {"large": 32}, "half of the rest"
+    assert taken(scheduler.next_batch()) == {"large": 26}
+    scheduler.add(rows("next", 90, where))
+    assert taken(scheduler.next_batch()) == {"next": 64}, "nobody else is idle"
+
+
+def test_of_several_runs_small_calls_get_all_and_large_ones_have_them_in_turn() -> None:
+    scheduler, where = Scheduler(), Lane("model", "shape", 32, at_once=4)
+    for owner, count in (("a", 100), ("b", 100), ("small", 3), ("c", 100)):
+        scheduler.add(rows(owner, count, where))
+    assert taken(scheduler.next_batch()) == {"small": 3, "a": 29}
+    assert [taken(scheduler.next_batch()) for _ in range(4)] == [{"b": 32}, {"c": 32}, {"a": 32}, {"b": 32}]
+
+
 class TestAlone:
     def test_a_batch_is_alone_where_nothing_else_runs_or_waits(self) -> None:
         scheduler = Scheduler()

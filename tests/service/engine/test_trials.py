@@ -1,0 +1,34 @@
+"""The fastest of a few ways is found, kept, and left where another becomes faster."""
+
+import pytest
+
+from service.engine.trials import Trials
+
+
+def taken(trials: Trials, seconds: list[float], times: int) -> list[int]:
+    """Which ways were taken, where each takes so long."""
+    ways = []
+    for _ in range(times):
+        ways.append(trials.next())
+        trials.took(ways[-1], seconds[ways[-1]])
+    return ways
+
+
+@pytest.mark.parametrize("seconds", [[1.0], [2.0, 1.0], [1.0, 2.0], [3.0, 1.0, 2.0, 4.0]])
+def test_all_are_tried_and_the_fastest_is_kept(seconds: list[float]) -> None:
+    trials, best = Trials(len(seconds)), seconds.index(min(seconds))
+    assert set(taken(trials, seconds, 5 * len(seconds))) == set(range(len(seconds)))
+    assert taken(trials, seconds, 200).count(best) >= 195
+
+
+def test_every_way_is_tried_again_and_taken_where_it_has_become_faster() -> None:
+    trials = Trials(3)
+    taken(trials, [1.0, 2.0, 3.0], 100)
+    assert taken(trials, [1.0, 2.0, 0.5], 250)[-49:].count(2) >= 48
+
+
+def test_one_slow_time_does_not_end_the_use_of_the_fastest() -> None:
+    trials = Trials(2)
+    taken(trials, [1.0, 1.5], 60)
+    trials.took(0, 2.0)
+    assert trials.next() == 0
