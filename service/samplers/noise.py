@@ -5,6 +5,8 @@ step in the counter's high word, so that no sample depends on its batch-mates, a
 """
 
 import secrets
+import threading
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +19,27 @@ def generator(seed: int, index: int, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, step]))
 
 
+class _Own(threading.local):
+    """Each thread's stream: setting its state takes a tenth of the time of making one."""
+
+    def __init__(self) -> None:
+        self.stream = generator(0, 0)
+        self.state: Any = self.stream.bit_generator.state
+
+
+_own = _Own()
+
+
 def normal(seed: int, count: int, shape: tuple[int, ...], step: int = 0, first: int = 0) -> np.ndarray:
     """Standard normal float32 noise for samples first to first + count. Returns (count, *shape)."""
     noise = np.empty((count, *shape), np.float32)
-    if not count:
-        return noise
-    stream = generator(seed, first, step)
+    stream, state = _own.stream, _own.state
     philox = stream.bit_generator
-    fresh = philox.state  # setting a state takes a quarter of the time of making a generator
+    state["state"]["counter"][:] = 0, 0, 0, step
+    state["state"]["key"][0] = seed
     for i in range(count):
-        fresh["state"]["key"][1] = first + i
-        philox.state = fresh
+        state["state"]["key"][1] = first + i
+        philox.state = state
         stream.standard_normal(dtype=np.float32, out=noise[i])
     return noise
 
