@@ -6,13 +6,15 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.writes import Connection
+
 log = logging.getLogger("amostra.http")
 
 MAX_BYTES = 64 * 1024
 _REFUSAL = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
-class BoundedHeads(HttpToolsProtocol):
+class BoundedHeads(Connection):
     """A connection that is ended where a head is too large."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
