@@ -6,6 +6,7 @@ from service.api import (
     completions,
     embeddings,
     examples,
+    fields,
     files,
     images,
     inference,
@@ -31,32 +32,6 @@ _PICTURES = ("image/png", "image/jpeg", npy.MEDIA_TYPE)
 _PICTURES_AND_TABLES = (*_PICTURES, *table.MEDIA_TYPES)
 _IMAGES_OUT = (answer.JSON, answer.PNG, npy.MEDIA_TYPE)
 _POSTED = (400, 404, 406, 413, 415, 422, 429, 500, 503, 504)
-_FILE = {"type": "string", "format": "binary"}
-_FILES = {"type": "array", "items": _FILE}
-_MODEL = {"type": "string", "description": "Model name, or name@version; the task's default if left out."}
-_SIGMA = {"type": "number", "minimum": 0}
-_FORMAT = {"enum": ["b64_json", "png", "npy"]}
-_DRAWN = {
-    "prompt": {"type": "string", "description": "A class name."},
-    "label": {"type": "integer", "minimum": 0},
-    "n": {"type": "integer", "minimum": 1},
-    "seed": {"type": "integer", "minimum": 0},
-    "steps": {"type": "integer", "minimum": 1},
-    "sampler": {"type": "string"},
-    "guidance": {"type": "number", "minimum": 0},
-    "temperature": {"type": "number", "minimum": 0},
-    "response_format": _FORMAT,
-}
-_ENCODING = {"enum": ["float", "base64"]}
-_ALPHA = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
-_SCORED = {
-    "model": _MODEL,
-    "alpha": _ALPHA,
-    "fdr": _ALPHA,
-    "statistic": {"type": "string"},
-    "explain": {"type": "boolean"},
-}
-_AFTER = {"type": "string", "maxLength": 64, "description": "The last id of the page before."}
 _PROTOCOL = "open inference protocol"
 _GRAPH = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
@@ -109,10 +84,10 @@ ROUTES = (
         raw_bodies=_PICTURES,
         form={
             "type": "object",
-            "properties": {"image": _FILE, "mask": _FILE, "model": _MODEL, **_DRAWN},
+            "properties": {"image": fields.FILE, "mask": fields.FILE, "model": fields.MODEL, **fields.DRAWN},
             "required": ["image"],
         },
-        query={"model": _MODEL, **_DRAWN},
+        query={"model": fields.MODEL, **fields.DRAWN},
         answers=_IMAGES_OUT,
         errors=_POSTED,
     ),
@@ -125,8 +100,8 @@ ROUTES = (
         answer_example=examples.DENOISED,
         examples={"base64": {"image": "iVBORw0KGgo…", "sigma": 0.1}},
         raw_bodies=_PICTURES,
-        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "sigma": _SIGMA}},
-        query={"model": _MODEL, "sigma": _SIGMA, "response_format": _FORMAT},
+        form={"type": "object", "properties": {"image": fields.FILES, "model": fields.MODEL, "sigma": fields.SIGMA}},
+        query={"model": fields.MODEL, "sigma": fields.SIGMA, "response_format": fields.FORMAT},
         answers=_IMAGES_OUT,
         errors=_POSTED,
     ),
@@ -139,8 +114,8 @@ ROUTES = (
         answer_example=examples.RESTORED,
         examples={"base64": {"image": "iVBORw0KGgo…"}},
         raw_bodies=_PICTURES,
-        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "sigma": _SIGMA}},
-        query={"model": _MODEL, "sigma": _SIGMA, "response_format": _FORMAT},
+        form={"type": "object", "properties": {"image": fields.FILES, "model": fields.MODEL, "sigma": fields.SIGMA}},
+        query={"model": fields.MODEL, "sigma": fields.SIGMA, "response_format": fields.FORMAT},
         answers=_IMAGES_OUT,
         errors=_POSTED,
     ),
@@ -157,8 +132,8 @@ ROUTES = (
             "rows": {"model": "a-table-model", "inputs": [{"temperature": 71.3, "valve": "open", "flow": None}]},
         },
         raw_bodies=_PICTURES_AND_TABLES,
-        form={"type": "object", "properties": {"image": _FILES, **_SCORED}},
-        query=_SCORED,
+        form={"type": "object", "properties": {"image": fields.FILES, **fields.SCORED}},
+        query=fields.SCORED,
         answers=(answer.JSON, npy.MEDIA_TYPE),
         errors=_POSTED,
     ),
@@ -174,8 +149,11 @@ ROUTES = (
             "vectors": {"model": "a-table-model", "inputs": [[0.1, 0.2]], "encoding_format": "base64"},
         },
         raw_bodies=_PICTURES_AND_TABLES,
-        form={"type": "object", "properties": {"image": _FILES, "model": _MODEL, "encoding_format": _ENCODING}},
-        query={"model": _MODEL, "encoding_format": _ENCODING},
+        form={
+            "type": "object",
+            "properties": {"image": fields.FILES, "model": fields.MODEL, "encoding_format": fields.ENCODING},
+        },
+        query={"model": fields.MODEL, "encoding_format": fields.ENCODING},
         answers=(answer.JSON, npy.MEDIA_TYPE),
         errors=_POSTED,
     ),
@@ -236,7 +214,7 @@ ROUTES = (
             "type": "object",
             "properties": {
                 "purpose": {"enum": ["batch"]},
-                "file": {**_FILE, "description": "Lines of {custom_id, method, url, body}."},
+                "file": {**fields.FILE, "description": "Lines of {custom_id, method, url, body}."},
                 "expires_after[anchor]": {"enum": ["created_at"]},
                 "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
             },
@@ -251,7 +229,7 @@ ROUTES = (
         files.list_files,
         "batches",
         query={
-            "after": _AFTER,
+            "after": fields.AFTER,
             "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
             "order": {"enum": ["asc", "desc"]},
             "purpose": {"type": "string", "maxLength": 32},
@@ -279,7 +257,7 @@ ROUTES = (
         "/v1/batches",
         batches.list_batches,
         "batches",
-        query={"after": _AFTER, "limit": {"type": "integer", "minimum": 1, "maximum": 100}},
+        query={"after": fields.AFTER, "limit": {"type": "integer", "minimum": 1, "maximum": 100}},
         answer_example=examples.BATCHES,
         errors=(404, 422),
     ),
