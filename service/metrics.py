@@ -2,6 +2,7 @@
 other small sets, never what a client wrote."""
 
 import time
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -23,7 +24,22 @@ _EXEMPLAR_SECONDS = 1.0
 @lru_cache(4096)
 def _of(metric: Any, *labels: str) -> Any:
     """What is counted under these labels; looking it up in the metric takes as long as counting."""
-    return metric.labels(*labels)
+    found = metric.labels(*labels)
+    return _Observed(found) if isinstance(found, Histogram) else found
+
+
+class _Observed:
+    """A histogram's part under some labels, which finds the bucket by bisection: half of the time of `observe`."""
+
+    def __init__(self, part: Any) -> None:
+        self._bounds: list[float] = part._upper_bounds
+        self._buckets = part._buckets
+        self._sum = part._sum
+        self.observe_with = part.observe
+
+    def observe(self, value: float) -> None:
+        self._sum.inc(value)
+        self._buckets[bisect_left(self._bounds, value)].inc(1)
 
 
 class Metrics:
@@ -109,9 +125,13 @@ class Metrics:
         now = time.monotonic()
         if now >= self._exemplar_due.get((route, model), 0.0):
             self._exemplar_due[route, model] = now + _EXEMPLAR_SECONDS
-            _of(self.latency, route, model).observe(seconds, trace)
+            _of(self.latency, route, model).observe_with(seconds, trace)
         else:
             _of(self.latency, route, model).observe(seconds)
+
+    def drew(self, model: str, task: str, count: int) -> None:
+        """Images are ready."""
+        _of(self.images, model, task).inc(count)
 
     def encoded(self, route: str, seconds: float) -> None:
         """From a request's last result to the beginning of its answer."""
@@ -142,7 +162,7 @@ class Metrics:
         _of(self.rows, model.id, capability).inc(len(batch.live) * progress.steps)
 
     def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
-        _of(self.first_token_time, model.id).observe(seconds, trace)
+        _of(self.first_token_time, model.id).observe_with(seconds, trace)
 
     def entry_changed(self, entry: Any, present: bool) -> None:
         """Keep the model gauges in step with the catalog."""

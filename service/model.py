@@ -36,9 +36,12 @@ class Card:
     sheet: bytes | None = None
     load_seconds: float = 0.0
     tasks: tuple[str, ...] = field(init=False)
+    _serving: dict[str, Capability | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tasks", tuple(task for task in TASKS if self.serving(task) is not None))
+        serving = {task: self._best(task) for task in TASKS}
+        object.__setattr__(self, "_serving", serving)
+        object.__setattr__(self, "tasks", tuple(task for task, capability in serving.items() if capability is not None))
 
     @property
     def id(self) -> str:
@@ -47,6 +50,9 @@ class Card:
 
     def serving(self, task: str) -> Capability | None:
         """The capability that serves a task, None where the model cannot do it."""
+        return self._serving[task]
+
+    def _best(self, task: str) -> Capability | None:
         capabilities, kind = TASKS[task]
         restoration = self.manifest.restoration
         undoes = restoration.degradation if restoration else None

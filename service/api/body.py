@@ -6,16 +6,19 @@ import binascii
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import QueryParams
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from contract.manifest import Data
 from service.api.aside import aside
+from service.api.headers import header
 from service.codecs import npy, numbers, picture, table
 from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from service.schemas import ItemsBody
@@ -34,6 +37,7 @@ _MUCH_TEXT = 4096
 _MANY_FILES = 8
 _CHUNK = 65_536
 _BASE64_PIECE = 2**20
+_SHORT_QUERY = 256
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,15 @@ class File:
 
 async def read(request: Request, limit: int) -> bytes:
     """The body. Raises TooLarge as soon as it is known, by Content-Length if there is one."""
-    declared = request.headers.get("content-length", "")
+    declared = header(request, b"content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
-    chunks, size = [], 0
-    async for chunk in request.stream():
+    chunks, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"body: more than {limit} bytes: send less at once")
@@ -66,7 +74,7 @@ async def read(request: Request, limit: int) -> bytes:
 
 def media_type(request: Request) -> str:
     """The content type without its parameters, in lower case."""
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return header(request, b"content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_json(request: Request, schema: type[T], settings: Settings) -> T:
@@ -151,15 +159,21 @@ async def read_files(
             _refuse_query(request, fields)
         blob = await read(request, settings.max_body_bytes)
         return await aside(len(blob) > _MUCH_JSON, _json_with_files, blob, schema, (name, *beside))
-    query: dict[str, Any] = dict(request.query_params)
     if kind == MULTIPART:
         form, files = await _multipart(request, settings, name, beside)
-        return fields_as({**query, **form}, fields), files
-    if kind in (*picture.FORMATS, npy.MEDIA_TYPE, *raw):
-        parsed = fields_as(query, fields)
+        return fields_as({**request.query_params, **form}, fields), files
+    if kind in picture.FORMATS or kind == npy.MEDIA_TYPE or kind in raw:
+        query = request.scope["query_string"]
+        parsed = (_fields_of if len(query) <= _SHORT_QUERY else _fields_of.__wrapped__)(query, fields)
         return parsed, [File(await read(request, settings.max_body_bytes), kind, "body")]
     takes = ", ".join([*picture.FORMATS, npy.MEDIA_TYPE, *raw, MULTIPART, JSON])
     raise UnsupportedMediaType(f"content-type: expected one of {takes}, found {kind[:80]!r}")
+
+
+@lru_cache(256)
+def _fields_of(query: bytes, fields: type[T]) -> T:
+    """A query as `fields`: clients ask with the same one again and again. Raises Invalid."""
+    return fields_as(dict(QueryParams(query)), fields)
 
 
 def _refuse_query(request: Request, fields: type[BaseModel]) -> None:
@@ -235,7 +249,7 @@ def is_much(request: Request, files: Sequence[File] = ()) -> bool:
     """Whether taking a request's content apart would keep the event loop from the others."""
     if files:
         return len(files) > _MANY_FILES or any(_is_much(file) for file in files)
-    length = request.headers.get("content-length", "")
+    length = header(request, b"content-length", "")
     return not length.isdecimal() or int(length) > _MUCH_TEXT
 
 

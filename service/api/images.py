@@ -39,10 +39,10 @@ async def generate(request: Request) -> Response:
     if ask.stream:
         return previews.stream(request, state, model, drawing, ask.partial_images or 0, about, each)
     seed = ask.seed if drawing.takes_seed else 0
-    same = None if seed is None else replace(drawing, seed=seed)
+    same = None if seed is None or not state.results.max_bytes else replace(drawing, seed=seed)
     jobs = generating.draw(model, drawing)
     drawn = np.concatenate(await results(request, state, model, "generate", jobs, same))
-    state.metrics.images.labels(model.id, "generate").inc(len(drawn))
+    state.metrics.drew(model.id, "generate", len(drawn))
     return await answer.images(kind, drawn, about, each)
 
 
@@ -63,7 +63,7 @@ async def edit(request: Request) -> Response:
     told = ask.seed if way else 0  # one way only, or temperature 0: no seed makes a difference
     same = None if told is None else (image, hole, ask.n, told, label, way)
     drawn = np.concatenate(await results(request, state, model, "edit", jobs, same))
-    state.metrics.images.labels(model.id, "edit").inc(len(drawn))
+    state.metrics.drew(model.id, "edit", len(drawn))
     labels = None if label is None else np.full(ask.n, label)
     return await answer.images(kind, drawn, {"model": model.id, "seed": seed}, _items(model, ask.n, labels))
 
@@ -78,7 +78,7 @@ async def denoise(request: Request) -> Response:
     noisy = await aside(body.is_much(request, files), body.images, files, model.manifest.data, state.settings)
     job = denoising.denoise(model, noisy, ask.sigma), samples.work(noisy, model.manifest.data)
     done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, ask.sigma))
-    state.metrics.images.labels(model.id, "denoise").inc(len(noisy))
+    state.metrics.drew(model.id, "denoise", len(noisy))
     levels = [] if done.sigma is None else done.sigma.tolist()
     each = [
         {"index": i, **({"sigma": levels[i], "sigma_estimated": done.estimated} if levels else {})}
@@ -98,7 +98,7 @@ async def restore(request: Request) -> Response:
     images = await aside(body.is_much(request, files), body.images, files, degraded, state.settings)
     job = restoring.restore(model, images, ask.sigma), samples.work(images, degraded)
     whole = await result(request, state, model, "restore", job, (images, ask.sigma))
-    state.metrics.images.labels(model.id, "restore").inc(len(whole))
+    state.metrics.drew(model.id, "restore", len(whole))
     return await answer.images(kind, whole, {"model": model.id}, _items(model, len(whole)))
 
 

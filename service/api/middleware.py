@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
@@ -14,10 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.api import answer
+from service.api.headers import headers_of
 from service.api.terms import TERMS
 from service.errors import AmostraError, BadRequest, ClientGone, InternalError, MethodNotAllowed, NotFound
 from service.metrics import Metrics
 from service.stopping import Stopping
+
+if TYPE_CHECKING:  # only where it is on is it imported
+    from service.tracing import Tracing
 
 log = logging.getLogger("amostra.http")
 
@@ -52,7 +56,7 @@ class RequestMiddleware:
         start = time.perf_counter()
         status, whole = 0, False
         trace = scope["amostra.trace"] = {"request_id": request_id}
-        own = [(b"x-request-id", request_id.encode()), *_SECURITY]
+        own = [*_SECURITY, (b"x-request-id", request_id.encode())]
         tracing = self._state.service.tracing
         if tracing is not None:
             handed = tracing.begin(request_id, scope["method"], scope["headers"])
@@ -92,9 +96,17 @@ class RequestMiddleware:
                 response = answer.error(error, scope["path"], request_id)
                 await response(scope, receive, send_with_id)
         finally:
-            self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole)
+            self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole, tracing)
 
-    def _count(self, scope: Scope, status: int, error: AmostraError | None, seconds: float, whole: bool) -> None:
+    def _count(
+        self,
+        scope: Scope,
+        status: int,
+        error: AmostraError | None,
+        seconds: float,
+        whole: bool,
+        tracing: "Tracing | None",
+    ) -> None:
         route = self._templates.get(scope.get("endpoint"), "other")
         model = scope.get("amostra.model", "")
         code = status or (error.status if error else 499)
@@ -102,7 +114,6 @@ class RequestMiddleware:
         inside = TERMS in scope
         if not inside:
             self._metrics.ended(route, method, code, model, seconds, scope["amostra.trace"])
-        tracing = self._state.service.tracing
         if tracing is not None:
             named = error.code if error is not None else None
             tracing.end(scope["amostra.request_id"], route, scope["method"], code, model, named)
@@ -116,9 +127,9 @@ class RequestMiddleware:
 
 def _request_id(scope: Scope) -> str:
     """The client's, where it sent a sound one; or one of our own."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.match(value):
-            return value.decode("ascii")
+    value = headers_of(scope).get(b"x-request-id")
+    if value is not None and _REQUEST_ID.match(value):
+        return value.decode("ascii")
     return f"{_PROCESS}{next(_numbers):012x}"
 
 

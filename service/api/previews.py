@@ -59,7 +59,7 @@ def stream(
             drawn = np.concatenate(pending.ended())
             for part in await asyncio.to_thread(_events, COMPLETED, drawn, about, each, usage=_USAGE):
                 yield part
-            state.metrics.images.labels(model.id, "generate").inc(len(drawn))
+            state.metrics.drew(model.id, "generate", len(drawn))
         except AmostraError as error:
             request.scope["amostra.error"] = error
             yield event(error.body(request.scope["amostra.request_id"]), "error")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from service.api.turns import Turns
 from service.catalog import Catalog
 from service.engine.loop import Engine
 from service.keys import Keys
@@ -29,9 +30,11 @@ class State:
     tracing: "Tracing | None" = None
     desk: "Desk | None" = None
     results: ResultCache = field(init=False)
+    turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", ResultCache(self.settings.result_cache_mb * 2**20))
+        object.__setattr__(self, "turns", Turns(self.engine, self.metrics))
 
     def charge(self, key: str, seconds: float) -> None:
         """A key's jobs had so much of a worker's time."""

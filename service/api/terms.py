@@ -6,10 +6,12 @@ x-request-priority: background    waits for every interactive request of every m
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
 
+from service.api.headers import header
 from service.engine.batch import BACKGROUND, INTERACTIVE
 from service.errors import Invalid
 from service.settings import Settings
@@ -18,6 +20,7 @@ PROTECTED = ("/v1/", "/v2/models/", "/v2/repository/")
 """Paths that ask for a key, where there are keys; health and metrics are the operator's, whose network guards them."""
 LEAST_SECONDS = 0.001
 TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
+_TIMEOUT, _PRIORITY = TIMEOUT.encode(), PRIORITY.encode()
 TERMS = "amostra.terms"
 """Where the scope of a request that comes from within has its terms: headers cannot say these."""
 HEADERS: dict[str, dict[str, Any]] = {
@@ -43,15 +46,21 @@ def terms_of(request: Request, settings: Settings) -> Terms:
     """What the headers say, or the defaults; of a request from within, its own. Raises Invalid."""
     if TERMS in request.scope:
         return request.scope[TERMS]
-    headers = request.headers
-    wanted = headers.get(TIMEOUT)
+    wanted, priority = header(request, _TIMEOUT, None), header(request, _PRIORITY, None)
     seconds = settings.request_timeout_seconds
+    if wanted is None and priority is None:
+        return _usual(seconds)
     if wanted is not None:
         seconds = min(seconds, _seconds(wanted))
-    priority = headers.get(PRIORITY, "interactive")
+    priority = "interactive" if priority is None else priority
     if priority not in _PRIORITIES:
         raise Invalid(f"{PRIORITY}: expected one of {', '.join(_PRIORITIES)}, found {priority[:40]!r}", field=PRIORITY)
     return Terms(seconds, wanted is not None, _PRIORITIES[priority])
+
+
+@lru_cache(16)
+def _usual(seconds: float) -> Terms:
+    return Terms(seconds, False, INTERACTIVE)
 
 
 def _seconds(text: str) -> float:

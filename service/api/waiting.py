@@ -1,23 +1,18 @@
 """Waiting for the engine without losing anybody: a client that leaves or a deadline that passes cancels the jobs."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 
 from service.api.state import State
 from service.api.terms import TIMEOUT, terms_of
-from service.engine.batch import INTERACTIVE
+from service.api.turns import LOOK_SECONDS
 from service.engine.job import Job
 from service.engine.ticket import Model, Ticket
 from service.errors import ClientGone, DeadlineExceeded
-
-_PATIENCE_SECONDS = 0.02
-"""How long an answer may take before anybody looks whether the client is still there: most are faster."""
 
 
 class Pending:
@@ -35,21 +30,17 @@ class Pending:
             )
         self._request = request
         self._state = state
-        self._engine = state.engine
         self._seconds = terms.seconds
-        self._loop = asyncio.get_running_loop()
-        self._everything: asyncio.Future[None] = self._loop.create_future()
+        self._until = time.monotonic() + terms.seconds
+        self._everything: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tickets: list[Ticket] = []
-        self._count = len(jobs)
-        self._ended = itertools.count(1)
-        # With others on their way the event loop has enough to do, and a batch of theirs is better.
-        here = len(jobs) == 1 and state.metrics.under_way == 1 and terms.priority == INTERACTIVE
+        self._left = len(jobs)
+        self._watcher: asyncio.Task[None] | None = None
         trace = request.scope["amostra.trace"]
         try:
             for job, work in jobs:
-                ticket = state.engine.submit(
-                    model, job, work, self._on_done, terms.priority, group=self, trace=trace, here=here
-                )
+                ticket = Ticket(model, job, work, terms.priority, state.turns.ended, self, trace)
+                state.turns.submit(ticket)
                 self._tickets.append(ticket)
         except BaseException:
             self._cancel()
@@ -63,21 +54,13 @@ class Pending:
 
     async def results(self) -> list[Any]:
         """Wait for all results. Raises the first error, ClientGone or DeadlineExceeded."""
-        watch: asyncio.Task | None = None
-
-        def begin_to_watch() -> None:
-            nonlocal watch
-            watch = self._loop.create_task(self._watch())
-
-        timer = self._loop.call_later(_PATIENCE_SECONDS, begin_to_watch)
-        try:
-            await self._everything
-            self._request.scope["amostra.computed"] = time.perf_counter()
-            return self.ended()
-        finally:
-            timer.cancel()
-            if watch is not None:
-                watch.cancel()
+        if self._seconds < 2 * LOOK_SECONDS:
+            self.watch()
+        else:
+            self._state.turns.wait(self)
+        await self._everything
+        self._request.scope["amostra.computed"] = time.perf_counter()
+        return self.ended()
 
     async def events(self, queue: asyncio.Queue) -> AsyncIterator[Any]:
         """What the jobs put into the queue, until all of them have ended. Raises as results() does."""
@@ -94,26 +77,26 @@ class Pending:
         """The results, where all jobs have ended well."""
         return [ticket.result for ticket in self._tickets]
 
-    async def _watch(self) -> None:
+    def settle(self, ticket: Ticket) -> None:
+        """A job has ended; the waiting is over with the last of them, or with a failure."""
+        self._left -= 1
+        if ticket.error is not None or not self._left:
+            self._end(ticket.error)
+
+    def watch(self) -> None:
         """End the waiting when the client leaves, or the time is up."""
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
         try:
-            async with asyncio.timeout(max(0.0, self._seconds - _PATIENCE_SECONDS)):
+            async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
                 while (await self._request.receive())["type"] != "http.disconnect":
                     pass
-            self._settle(ClientGone("the client left before the answer"))
+            self._end(ClientGone("the client left before the answer"))
         except TimeoutError:
-            self._settle(
-                DeadlineExceeded(f"the answer was not there within {self._seconds:g} s: ask for less, or later")
-            )
+            self._end(DeadlineExceeded(f"the answer was not there within {self._seconds:g} s: ask for less, or later"))
 
-    def _on_done(self, ticket: Ticket) -> None:
-        """A job has ended; called on a worker's thread. The event loop is told of the last one, and of a failure."""
-        last = next(self._ended) == self._count
-        if last or ticket.error is not None:
-            with suppress(RuntimeError):  # the event loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._settle, ticket.error)
-
-    def _settle(self, error: Exception | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         if self._everything.done():
             return
         if error is None:
@@ -124,9 +107,12 @@ class Pending:
 
     def _cancel(self) -> None:
         self._everything.cancel()
+        self._state.turns.leave(self)
+        if self._watcher is not None:
+            self._watcher.cancel()
         tickets, self._tickets = self._tickets, []  # they know us: a circle would wait for the garbage collector
         for ticket in tickets:
-            self._engine.cancel(ticket)
+            self._state.engine.cancel(ticket)
         key = self._request.scope.get("amostra.key")
         if key is not None and tickets:
             self._state.charge(key, sum(ticket.seconds for ticket in tickets))

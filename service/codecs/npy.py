@@ -17,7 +17,8 @@ MAGIC = b"\x93NUMPY"
 """What a file begins with."""
 _VERSION_1 = MAGIC + b"\x01\x00"
 _COMMON_HEADER, _MAX_HEADER = 128, 2**17
-_DTYPES = {"float16", "float32", "float64", "uint8", "bool"}
+_DTYPES = {np.dtype(name).str[1:]: name for name in ("bool", "float16", "float32", "float64", "uint8")}
+"""By kind and size, whatever the order of the bytes."""
 
 
 def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
@@ -31,8 +32,8 @@ def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
         shape, fortran, dtype, start = (_common_header if known else _header)(blob[: start if known else _MAX_HEADER])
     except Exception as error:  # ValueError, KeyError, SyntaxError, RecursionError … from a hostile header
         raise BadRequest(f"{field}: expected a .npy array, found {blob[:8]!r}", field=field) from error
-    if dtype.name not in _DTYPES:
-        raise Invalid(f"{field}: expected dtype {', '.join(sorted(_DTYPES))}, found {dtype}", field=field)
+    if dtype.str[1:] not in _DTYPES:
+        raise Invalid(f"{field}: expected dtype {', '.join(_DTYPES.values())}, found {dtype}", field=field)
     count = math.prod(shape)
     if count > max_elements:
         raise TooLarge(f"{field}: the array has {count} elements, the limit is {max_elements}", field=field)
@@ -42,15 +43,17 @@ def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
             f"{field}: expected {count * dtype.itemsize} bytes for {dtype}{list(shape)}, found {rest}", field=field
         )
     array = np.frombuffer(blob, dtype, count, start).reshape(shape, order="F" if fortran else "C")
-    values = array.astype(np.float32) / (255.0 if dtype == np.uint8 else 1.0)
+    values = array.astype(np.float32, order="C")
+    if dtype == np.uint8:
+        values /= 255.0
     if not np.isfinite(values).all():
         raise Invalid(f"{field}: expected finite numbers, found NaN or infinity", field=field)
-    return np.ascontiguousarray(values, np.float32)
+    return values
 
 
 def encode(array: np.ndarray, dtype: Any = np.float32) -> bytes:
     """Write an array of floats."""
-    return _written_header(array.shape, dtype) + np.ascontiguousarray(array, dtype).tobytes()
+    return b"".join((_written_header(array.shape, dtype), np.ascontiguousarray(array, dtype).data))
 
 
 @lru_cache(256)

@@ -4,7 +4,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping
 
-from service.engine.batch import INTERACTIVE
+from service.engine.batch import INTERACTIVE, Lane
 from service.engine.pace import Pace
 from service.engine.share import EVEN, Share
 from service.engine.ticket import Model, Ticket
@@ -62,6 +62,10 @@ class Admission:
     def pace(self, model: Model) -> Pace:
         """How fast the model is."""
         return self._pace[model.key]
+
+    def quickest(self, lane: Lane, rows: int) -> float:
+        """How long a batch takes where nothing disturbs it; infinity where nothing was measured."""
+        return self._pace[lane.queue].quickest(lane, rows)
 
     def came(self, ticket: Ticket) -> None:
         """Count a job that is taken in."""

@@ -36,7 +36,7 @@ class RowCall:
     @property
     def shape(self) -> tuple:
         """What rows must share to be stacked: name, dtype and shape of each input's row."""
-        return tuple((name, a.dtype.char, a.shape[1:]) for name, a in self.inputs.items())
+        return tuple([(name, a.dtype.char, a.shape[1:]) for name, a in self.inputs.items()])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from service.engine.admission import Admission
@@ -43,20 +43,30 @@ class Jobs:
         self._observer = observer
         self._arrivals: deque[Ticket] = deque()
 
-    def take_in(self, ticket: Ticket, *, here: bool) -> bool:
-        """Count a job in. Whether it is to be run by whoever brings it, who allows it by `here`. Raises NotReady."""
+    def take_in(self, ticket: Ticket) -> None:
+        """Count a job in, which is still to be brought. Raises NotReady."""
         with self.changed:
             if self.closed:
                 raise NotReady("the service is stopping: send the request to another replica")
-            pace = self._admission.pace(ticket.model)
-            here = here and not self.interactive and pace.seconds_for(ticket.work) <= self._limits.here_seconds
             self.live.add(ticket)
             self.interactive += ticket.priority == INTERACTIVE
             self._admission.came(ticket)
-            self._arrivals.append(ticket)
-            if not here:
-                self.changed.notify()
-        return here
+
+    def bring(self, tickets: Iterable[Ticket], within: float) -> list[Ticket]:
+        """Have jobs that were taken in started by a worker; those that will be over `within` so many seconds, by what was
+        measured, are returned, and this thread holds them from here on, to start them."""
+        short = []
+        with self.changed:
+            for ticket in tickets:
+                if ticket.priority != INTERACTIVE or not self._is_short(ticket, within):
+                    self._arrivals.append(ticket)
+                elif ticket in self.live:
+                    ticket.holders += 1
+                    short.append(ticket)
+        return short
+
+    def _is_short(self, ticket: Ticket, within: float) -> bool:
+        return within > 0 and self._admission.pace(ticket.model).seconds_for(ticket.work) <= within
 
     def arrived(self) -> bool:
         """Whether a job waits to be started."""
@@ -127,6 +137,8 @@ class Jobs:
 
     def cancel(self, ticket: Ticket) -> None:
         """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
+        if ticket not in self.live:
+            return
         with self.changed:
             if ticket not in self.live or ticket.cancelled:
                 return
@@ -154,12 +166,13 @@ class Jobs:
 
     def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
         """Resume a job and take its next call; this thread is the only one that holds it."""
-        call = lane = None
         if not ticket.cancelled:
             try:
                 call = step(value)
                 with self.changed:
-                    lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
+                    if not ticket.cancelled:
+                        self._wait(ticket, call)
+                        return
             except StopIteration as stop:
                 self.end(ticket, result=stop.value)
                 return
@@ -171,17 +184,19 @@ class Jobs:
                 ticket.job.close()
                 return
         with self.changed:
-            if not ticket.cancelled and call is not None and lane is not None:
-                ticket.lane = lane
-                ticket.since = time.monotonic()
-                ticket.holders -= 1
-                long = ticket.seconds > self._limits.long_seconds
-                work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
-                self._scheduler.add(work, self._admission.share(ticket.model).weight)
-                return
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=False)
         ticket.job.close()
+
+    def _wait(self, ticket: Ticket, call: Call) -> None:
+        """Put a job's call where it waits for its batches; this thread holds it no longer."""
+        lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
+        ticket.lane = lane
+        ticket.since = time.monotonic()
+        ticket.holders -= 1
+        long = ticket.seconds > self._limits.long_seconds
+        work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
+        self._scheduler.add(work, self._admission.share(ticket.model).weight)
 
     def _release(self, ticket: Ticket, *, served: bool) -> None:
         self.live.discard(ticket)

@@ -19,18 +19,24 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     if isinstance(runner, SequenceRunner):
         return Lane(model.key, call.capability, runner.slots, runner.slots)
     assert isinstance(call, RowCall), "the contract keeps sequences and rows apart"
+    key, ahead = (call.capability, call.shape), call.ahead > 0
+    known = pace.lanes.get((ahead, key))
+    if known is not None:
+        return known
     elements = max(1, sum(a[:1].size for a in call.inputs.values()))
     room = max(1, limits.elements // elements)
     most = min(limits.rows, runner.max_rows, room)
-    lane = Lane(model.key, (call.capability, call.shape), most)
+    lane = Lane(model.key, key, most)
     at_once = runner.whole(pace.rows_within(lane, limits.batch_seconds, most))
     run_seconds = pace.seconds_of(lane, at_once)
     rows = min(room, int(limits.runs_seconds / run_seconds) * at_once if run_seconds else 0)
-    if rows > at_once and not call.ahead:  # runs so short that several of them are within every bound on a batch's time
-        return replace(lane, max_rows=rows, each=rows, patient=rows, at_once=at_once)
+    if rows > at_once and not ahead:  # runs so short that several of them are within every bound on a batch's time
+        pace.lanes[ahead, key] = lane = replace(lane, max_rows=rows, each=rows, patient=rows, at_once=at_once)
+        return lane
     each, patient = (
         runner.whole(pace.rows_within(lane, seconds, most)) for seconds in (limits.call_seconds, limits.patient_seconds)
     )
-    if call.ahead:  # more rows at a time would only delay those that are to end first
+    if ahead:  # more rows at a time would only delay those that are to end first
         at_once = min(at_once, runner.whole(pace.knee(lane, most)))
-    return replace(lane, max_rows=at_once, each=each, patient=patient, at_once=at_once)
+    pace.lanes[ahead, key] = lane = replace(lane, max_rows=at_once, each=each, patient=patient, at_once=at_once)
+    return lane

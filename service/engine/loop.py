@@ -1,7 +1,8 @@
 """The loop: schedule, run, advance — on a few threads beside the event loop.
 
 The life of a request: a task makes a job; `submit` takes it in; a worker starts the generator and gives its call to the
-scheduler; batches run; the generator is sent its rows and asks for more, or returns; the ticket's owner is told.
+scheduler; batches run; the generator is sent its rows and asks for more, or returns; the ticket's owner is told. Whoever
+brings several jobs takes each of them in, and has all of them begun at once; what is short is run on their own thread.
 
 A batch that fails is run again piece by piece, so that one bad input fails alone. One that hangs is ended, and its model
 runs no more; where it cannot be ended, another thread takes the place of the one that is lost with it.
@@ -14,16 +15,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from service.engine.admission import Admission
-from service.engine.batch import INTERACTIVE, Batch, Work
-from service.engine.job import Arrays, Job
+from service.engine.batch import INTERACTIVE, Batch, Lane
+from service.engine.job import Job
 from service.engine.jobs import Jobs
 from service.engine.limits import Limits
 from service.engine.rows import RowRunner
 from service.engine.scheduler import Scheduler
-from service.engine.sequences import Progress, SequenceRunner
+from service.engine.sequences import SequenceRunner
+from service.engine.settling import Outcome, Settling
 from service.engine.share import Share
 from service.engine.ticket import Model, Observer, Ticket
 from service.engine.watchdog import Run, Watchdog
@@ -31,11 +31,7 @@ from service.errors import ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
 LIMITS = Limits()
-
-
-Outcome = tuple[Sequence[Arrays | Exception], int] | Progress | Exception
-"""What a batch of rows gave, and how many rows were padding; what one of sequences did; or why it was not run to its end,
-of which its runner knows nothing."""
+_TRIAL = 20
 
 
 class Engine:
@@ -60,16 +56,17 @@ class Engine:
     ) -> None:
         self._workers = workers
         self._limits = limits
-        self._observer = observer
         self._on_hang = on_hang
         self._scheduler = Scheduler(workers)
         self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
         self._jobs = Jobs(limits, self._scheduler, self._admission, observer)
         self._changed = self._jobs.changed
+        self._settling = Settling(self._jobs, self._scheduler, self._admission, observer)
         self._watchdog = Watchdog(hang_seconds, self._hangs, self._lose)
         self._threads: set[threading.Thread] = set()
         self._lost: list[threading.Thread] = []
         self._patient_next = 0.0
+        self._turns = 0
 
     def start(self) -> None:
         """Start the workers."""
@@ -110,24 +107,52 @@ class Engine:
         priority: int = INTERACTIVE,
         group: Any = None,
         trace: dict[str, str] | None = None,
-        here: bool = False,
     ) -> Ticket:
-        """Take a job in. `work` is its cost in the model's own unit: rows, pixels or tokens. The jobs of a `group`
-        share what one job alone would get where sequences wait for a slot; `trace` names the request to an observer.
-        `here` allows to run it on this very thread, before this returns, where it is short and alone."""
+        """Take a job in, and have it run. `work` is its cost in the model's own unit: rows, pixels or tokens. The jobs of
+        a `group` share what one job alone would get where sequences wait for a slot; `trace` names the request to an
+        observer."""
         ticket = Ticket(model, job, work, priority, on_done, group, trace)
-        if self._jobs.take_in(ticket, here=here):
-            self._help(ticket)
+        self.take_in(ticket)
+        self._jobs.bring([ticket], 0.0)
+        self._call_worker()
         return ticket
 
-    def _help(self, ticket: Ticket) -> None:
-        """Do what a worker would do, until this job has ended or turns out to be longer than was thought."""
-        until = time.monotonic() + self._limits.here_seconds
-        while ticket in self._jobs.live and time.monotonic() < until:
-            with self._changed:
-                found = self._take(0)
-            if found is None or not self._do(found):
-                break
+    def take_in(self, ticket: Ticket) -> None:
+        """Count a job in that is to be begun a moment later. Raises NotReady."""
+        self._jobs.take_in(ticket)
+
+    def begin(self, tickets: Sequence[Ticket], *, alone: bool = False) -> None:
+        """Have jobs run that were taken in. What is short, by what was measured, is done on this thread, for `here_seconds`
+        in all: any batch of one job that is `alone`, of others those of up to `turn_seconds`. The workers do the rest."""
+        here = self._limits.here_seconds
+        alone = alone and len(tickets) == 1 == self._jobs.interactive
+        for ticket in self._jobs.bring(tickets, here):
+            self._jobs.start(ticket)
+        # What workers measure is too long while this thread holds the interpreter: now and then it is tried here.
+        self._turns = (self._turns + 1) % _TRIAL
+        most = here if alone or not self._turns else self._limits.turn_seconds
+        until = time.monotonic() + here
+        while (batch := self._take_short(until, most, alone=alone)) is not None and self._do(batch):
+            pass
+        self._call_worker()
+
+    def _take_short(self, until: float, most: float, *, alone: bool) -> Batch | None:
+        """The next batch, where it will be over in time and takes `most` seconds."""
+        left = until - time.monotonic()
+
+        def fits(lane: Lane, rows: int) -> bool:
+            return alone if lane.slots else self._admission.quickest(lane, rows) <= min(left, most)
+
+        with self._changed:
+            if self._jobs.closed or left <= 0:
+                return None
+            batch = self._scheduler.next_batch(self._most_long(), 0, fits)
+            if batch is not None:
+                self._jobs.hold(batch)
+            return batch
+
+    def _call_worker(self) -> None:
+        """Wake a worker where there is something to do; one that sees more than enough for it wakes the next."""
         with self._changed:
             if self._more():
                 self._changed.notify()
@@ -220,7 +245,7 @@ class Engine:
             return True
         model = found.works[0].owner.model
         if model.key in self._jobs.hung:
-            self._settle(found, ModelFailed("it hangs"), 0.0)
+            self._settling.settle(found, ModelFailed("it hangs"), 0.0)
             return True
         runner = model.runners[found.works[0].call.capability]
         with self._changed:
@@ -232,7 +257,7 @@ class Engine:
         )
         if not self._watchdog.end(run):
             return False
-        self._settle(found, outcome, time.monotonic() - start)
+        self._settling.settle(found, outcome, time.monotonic() - start)
         return True
 
     def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
@@ -261,77 +286,10 @@ class Engine:
     def _lose(self, run: Run) -> None:
         """A batch did not end where it was told to: end its jobs, and put another thread in the place of its own."""
         log.error("model %s does not end: a thread and a core are lost until the process ends", run.model.id)
-        self._lost.append(run.thread)
-        self._settle(run.batch, ModelFailed("it hangs"), run.seconds)
-        if run.thread in self._threads:
+        ours = run.thread in self._threads  # any other is not ours to replace
+        if ours:
+            self._lost.append(run.thread)
+        self._settling.settle(run.batch, ModelFailed("it hangs"), run.seconds)
+        if ours:
             self._threads.remove(run.thread)
             self._add_worker()
-
-    def _settle(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        """Go on with the jobs of a batch that has run."""
-        model = batch.works[0].owner.model
-        if isinstance(outcome, Progress):
-            self._settle_steps(model, batch, outcome, seconds)
-        elif isinstance(outcome, Exception):
-            self._settle_nothing(batch, outcome, seconds)
-        else:
-            self._settle_rows(model, batch, *outcome, seconds)
-        with self._changed:
-            self._scheduler.finish(batch, seconds)
-
-    def _settle_steps(self, model: Model, batch: Batch, progress: Progress, seconds: float) -> None:
-        if self._observer:
-            self._observer.sequences(model, batch, progress, seconds)
-            if progress.prompt_done and batch.prompt is not None:
-                ticket = batch.prompt.owner
-                self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
-        with self._changed:
-            for work in batch.works:
-                self._jobs.charge(work, seconds / len(batch.works))
-            if progress.prompt_done and batch.prompt is not None:
-                self._scheduler.prompt_done(batch.prompt)
-            for work, _ in progress.ended:
-                self._scheduler.ended(work)
-            over = [(work.owner, answer) for work, answer in progress.ended if self._jobs.hold_again(work.owner)]
-        for ticket, answer in over:
-            self._jobs.resume(ticket, answer)
-
-    def _settle_rows(
-        self, model: Model, batch: Batch, answers: Sequence[Arrays | Exception], padding: int, seconds: float
-    ) -> None:
-        if self._observer:
-            self._observer.batch(model, batch, seconds, padding)
-        with self._changed:
-            self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds, alone=batch.alone)
-        self._collect(batch, answers, seconds)
-
-    def _settle_nothing(self, batch: Batch, error: Exception, seconds: float) -> None:
-        self._collect(batch, [error] * len(batch.pieces), seconds)
-        sequences = batch.works if not batch.pieces else []
-        with self._changed:
-            for work in sequences:
-                self._scheduler.give_up(work)
-            over = [work.owner for work in sequences if self._jobs.hold_again(work.owner)]
-        for ticket in over:
-            self._jobs.resume(ticket, error)
-
-    def _collect(self, batch: Batch, answers: Sequence[Arrays | Exception], seconds: float) -> None:
-        """Hand the answers of a batch's pieces to their jobs, and go on with those that have all of theirs."""
-        with self._changed:
-            for piece in batch.pieces:
-                self._jobs.charge(piece.work, seconds * (piece.stop - piece.start) / batch.rows)
-            over = [
-                work
-                for piece, answer in zip(batch.pieces, answers, strict=True)
-                if (work := self._jobs.collect(piece.work, piece.start, piece.stop, answer))
-            ]
-        for work in over:
-            self._jobs.resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
-
-
-def _joined(work: Work) -> Any:
-    """A call's answer from those of its pieces, in order."""
-    if len(work.parts) == 1:
-        return work.parts[0][1]
-    parts = [outputs for _, outputs in sorted(work.parts, key=lambda part: part[0])]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

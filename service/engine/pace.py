@@ -1,11 +1,13 @@
 """How fast a model is: measured while it works, used to say how long the queue is and how large a batch may be."""
 
 import math
+from collections.abc import Hashable
 
 from service.engine.batch import INTERACTIVE, Lane
 
 _KEEP = 0.9
 _WORSE = 1.15
+_SLOWER = 1.005  # what was measured once is believed less with every batch that takes longer
 _NEARLY = 1.1
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
@@ -22,9 +24,12 @@ class Pace:
         self._work = 0.0  # of the jobs that were served, and the seconds that they took
         self._seconds = 0.0
         self._lanes: dict[Lane, _Rates] = {}
+        self.lanes: dict[Hashable, Lane] = {}
+        """By their keys, and whether more of the same follows, with the limits that follow from what was measured; empty after each batch."""
 
     def batch_ran(self, lane: Lane, rows: int, seconds: float, *, alone: bool = False) -> None:
         """Count a batch; one that was `alone` may have had all cores."""
+        self.lanes.clear()
         rates = self._lanes.get(lane)
         if rates is None:
             rates = self._lanes[lane] = _Rates()
@@ -44,8 +49,8 @@ class Pace:
     def job_ended(self, work: float, seconds: float, priority: int = INTERACTIVE, *, served: bool) -> None:
         """Count a job that is over, and the time that it had in all; only a served one says something about the rate."""
         self.jobs -= 1
-        for sums, part in ((self._backlog, work), (self._spent, seconds)):
-            sums[priority] = max(0.0, sums[priority] - part) if self.jobs else 0.0
+        self._backlog[priority] = max(0.0, self._backlog[priority] - work) if self.jobs else 0.0
+        self._spent[priority] = max(0.0, self._spent[priority] - seconds) if self.jobs else 0.0
         if served:
             self._work = self._work * _FORGET_WORK + work
             self._seconds = self._seconds * _FORGET_WORK + seconds
@@ -66,6 +71,11 @@ class Pace:
         """How long a batch of so many rows takes; 0 where nothing was measured."""
         rates = self._lanes.get(lane)
         return rows * rates.least if rates is not None else 0.0
+
+    def quickest(self, lane: Lane, rows: int) -> float:
+        """How long a batch of so many rows takes where nothing disturbs it; infinity where nothing was measured."""
+        rates = self._lanes.get(lane)
+        return rates.quickest(rows) if rates is not None else math.inf
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller
@@ -89,6 +99,7 @@ class _Rates:
     def __init__(self) -> None:
         self._by_size: dict[int, float] = {}
         self._crowded: dict[int, float] = {}  # of those that were not alone
+        self._best: dict[int, float] = {}  # seconds of a whole batch of a size, at its best of late
         self._batches = 0
 
     def ran(self, rows: int, seconds: float, *, alone: bool) -> None:
@@ -96,9 +107,15 @@ class _Rates:
         for rates in (self._by_size,) if alone else (self._by_size, self._crowded):
             known = rates.get(size)
             rates[size] = now if known is None else _KEEP * known + (1 - _KEEP) * now
+        self._best[size] = min(seconds, _SLOWER * self._best.get(size, seconds))
         self._batches += 1
         if self._batches % _REMEMBERED == 0:  # what was slow may have been so for another reason: it is tried again
             self._by_size, self._crowded = {size: min(self._by_size.values())}, {}
+
+    def quickest(self, rows: int) -> float:
+        """Seconds of a batch, by those of its size, larger ones, which take no less, or smaller ones, row by row."""
+        size = _rounded(rows)
+        return min(seconds * (1 if known >= size else size / known) for known, seconds in self._best.items())
 
     @property
     def least(self) -> float:

@@ -12,6 +12,7 @@ graph's rows are not bit-identical in batches of different sizes, it gets one si
 
 import threading
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,7 +80,7 @@ class RowRunner:
 
     def whole(self, rows: int) -> int:
         """The largest batch of at most so many rows that needs no padding; the smallest one where all are larger."""
-        return max((size for size in self._buckets if size <= rows), default=self._buckets[0])
+        return self._buckets[max(0, bisect_right(self._buckets, rows) - 1)]
 
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
@@ -129,7 +130,7 @@ class RowRunner:
         bound = self._borrow(key)
         if bound is None:
             bound = self._bind(session, size, pieces[0])
-        bound.fill(pieces)
+        bound.fill(pieces, rows)
         start = time.monotonic()
         found = bound.run()
         if batch.alone:
@@ -208,15 +209,12 @@ class _Stacked:
         self._arrays = {n: np.zeros((size, *example[n].shape[1:]), dtype) for n, dtype in inputs.items()}
         self.elements = sum(a.size for a in self._arrays.values())
 
-    def fill(self, pieces: list[Arrays]) -> None:
-        """Copy rows in; padding repeats the last row, so that it is ordinary data."""
+    def fill(self, pieces: list[Arrays], rows: int) -> None:
+        """Copy so many rows in; padding repeats the last row, so that it is ordinary data."""
         for name, array in self._arrays.items():
-            at = 0
-            for piece in pieces:
-                rows = piece[name]
-                array[at : at + len(rows)] = rows
-                at += len(rows)
-            array[at:] = array[at - 1]
+            np.concatenate([piece[name] for piece in pieces], out=array[:rows], casting="unsafe")
+            if rows < len(array):
+                array[rows:] = array[rows - 1]
 
     def run(self) -> Arrays:
         """The outputs; the arrays may be overwritten by the next run."""

@@ -11,7 +11,7 @@ find one free.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -128,9 +128,15 @@ class Scheduler:
         """The least urgent work that may run now."""
         return BACKGROUND if most_patient is None or self._patient < most_patient else INTERACTIVE
 
-    def next_batch(self, most_long: int | None = None, most_patient: int | None = None) -> Batch | None:
+    def next_batch(
+        self,
+        most_long: int | None = None,
+        most_patient: int | None = None,
+        fits: Callable[[Lane, int], bool] | None = None,
+    ) -> Batch | None:
         """The next batch to run, or None where nothing can. Of long jobs alone `most_long` batches may be in flight, and of
-        background jobs `most_patient`."""
+        background jobs `most_patient`. Whoever cannot run just any says by its lane and rows whether the next one `fits`.
+        """
         long = most_long is None or self._long < most_long
         least = self._least(most_patient)
         best: tuple[int, float, _Queue, Lane] | None = None
@@ -143,10 +149,13 @@ class Scheduler:
                     best = (urgency, queue.used, queue, key)
         if best is None:
             return None
-        quiet = not any(queue.in_flight for queue in self._queues.values())
         urgency, _, queue, key = best
-        lane = queue.lanes.pop(key)
-        idle = max(1, self._workers - sum(queue.in_flight for queue in self._queues.values()))
+        lane = queue.lanes[key]
+        if fits is not None and not fits(lane.lane, min(lane.rows(), lane.lane.max_rows)):
+            return None
+        del queue.lanes[key]
+        running = sum(queue.in_flight for queue in self._queues.values())
+        quiet, idle = not running, max(1, self._workers - running)
         batch = lane.take(long=long, idle=idle) if isinstance(lane, _RowLane) else lane.take(long=long)
         queue.in_flight += 1
         queue.order.ran(sum(piece.stop - piece.start for piece in batch.pieces))

@@ -226,4 +226,4 @@ def _moments(course: diffuse.Course, previews: int) -> list[int]:
 def _finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
     if not np.isfinite(images).all():
         raise ModelFailed(f"model {model.id} drew pixels that are no numbers: draw with another seed")
-    return np.clip(images, 0.0, 1.0)
+    return images.clip(0.0, 1.0)

@@ -53,4 +53,4 @@ def finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
     """Clipped to [0, 1]. Raises ModelFailed for pixels that are no numbers."""
     if not np.isfinite(images).all():
         raise ModelFailed(f"model {model.id} returned pixels that are no numbers for this image")
-    return np.clip(images, 0.0, 1.0)
+    return images.clip(0.0, 1.0)

@@ -82,16 +82,21 @@ class GatedSession:
 
 
 class Api:
-    """The application with an engine of its own. Close it after use."""
+    """The application with an engine of its own. Close it after use.
 
-    def __init__(self, store: Path, tracing: Tracing | None = None, **settings: Any) -> None:
+    Jobs are run on the event loop, which a closed gate would hold, only where they are shorter than `here_seconds`.
+    """
+
+    def __init__(
+        self, store: Path, tracing: Tracing | None = None, *, here_seconds: float = 0.0, **settings: Any
+    ) -> None:
         self.gate = Gate()
         self.settings = Settings(**{"models": store, "provider": "cpu", "workers": 2, **LIMITS, **settings})
         self.metrics = Metrics()
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.engine = Engine(
             self.settings.workers,
-            replace(self.settings.limits, here_seconds=0.0),  # the gate would hold the event loop
+            replace(self.settings.limits, here_seconds=here_seconds, turn_seconds=here_seconds),
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
             hang_seconds=self.settings.hang_seconds,

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from service.api.app import ROUTES
+from service.metrics import Metrics
 from tests.service.api.client import Api, b64, npy
 from tests.toys import directories
 from tests.toys.broken import BROKEN
@@ -233,3 +234,22 @@ def test_a_stream_that_ends_in_an_error_is_counted(make_api: Callable[..., Api])
     api.gate.open()
     m = scrape(api)
     assert value(m, "amostra_errors_total", route=COMPLETE, code="deadline_exceeded") == 1
+
+
+def test_a_histogram_counts_as_the_library_does() -> None:
+    """What is observed often goes past the library's own search for the bucket."""
+    values = [-1.0, 0.0, 0.0005, 0.00051, 0.3, 60.0, 61.0, float("inf")]
+    ours, theirs = Metrics(), Metrics()
+    for value in values:
+        ours.encoded("/v1/x", value)
+        theirs.encode_time.labels("/v1/x").observe(value)
+
+    def counted(metrics: Metrics) -> list[tuple]:
+        name = "amostra_encode_duration_seconds"
+        families = [family for family in metrics.registry.collect() if family.name == name]
+        return [
+            (s.name, s.labels, s.value) for family in families for s in family.samples if not s.name.endswith("created")
+        ]
+
+    assert counted(ours) == counted(theirs)
+    assert len(counted(ours)) > 10

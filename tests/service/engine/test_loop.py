@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from contract import Capability
-from service.engine.batch import BACKGROUND, Batch
+from service.engine.batch import BACKGROUND, INTERACTIVE, Batch
 from service.engine.job import Job, RowCall, Sampling, SequenceCall, Token
 from service.engine.loop import Engine
 from service.engine.sequences import Progress, SequenceRunner
@@ -207,68 +207,146 @@ class TestLongJobs:
 
 
 class TestHere:
-    """Short jobs that are alone are run by whoever submits them."""
+    """Short jobs are run by whoever brings them: those that are alone, and the small batches of a crowd."""
 
-    def threads(self, engine: Engine, count: int, **options: bool) -> list[str]:
-        model, book, names = FakeModel(), Book(), []
+    @pytest.fixture(autouse=True)
+    def threads(self) -> None:
+        self.names: list[str] = []
 
-        def job(value: float) -> Job:
-            answer = yield call(value)
-            names.append(threading.current_thread().name)
-            return answer["y"][0, 0]
+    def job(self, value: float) -> Job:
+        answer = yield call(value)
+        self.names.append(threading.current_thread().name)
+        return answer["y"][0, 0]
 
-        for i in range(count):
-            engine.submit(model, job(i), 1, book.done, **options)
-            assert book.wait(i + 1)[-1].result == 2 * i
-        assert engine.live == 0
-        return names
+    def bring(self, engine: Engine, model: FakeModel, book: Book, count: int, *, alone: bool = False) -> list[Ticket]:
+        tickets = [Ticket(model, self.job(i), 1, INTERACTIVE, book.done) for i in range(count)]
+        for ticket in tickets:
+            engine.take_in(ticket)
+        engine.begin(tickets, alone=alone)
+        return tickets
 
-    def test_once_it_is_known_that_they_are_short(self) -> None:
-        with running(here_seconds=10.0) as engine:
-            names = self.threads(engine, 5, here=True)
-        assert names[0].startswith("amostra-worker")
-        assert set(names[1:]) == {threading.current_thread().name}
+    def know(self, engine: Engine, model: FakeModel, book: Book, times: int = 1) -> None:
+        """Have the model's pace measured, by workers."""
+        for number in range(times):
+            engine.submit(model, doubling(1), 1, book.done)
+            book.wait(number + 1)
+        book.ends.clear()
 
-    def test_not_unless_it_is_allowed(self, engine: Engine) -> None:
-        assert all(name.startswith("amostra-worker") for name in self.threads(engine, 5))
+    def here(self) -> bool:
+        assert len(set(self.names)) == 1
+        return self.names[0] == threading.current_thread().name
 
-    def test_not_where_they_are_long(self) -> None:
-        with running(here_seconds=0.0) as engine:
-            assert all(name.startswith("amostra-worker") for name in self.threads(engine, 5, here=True))
+    def test_one_that_is_alone_once_it_is_known_to_be_short(self, model: FakeModel, book: Book) -> None:
+        with running(here_seconds=10.0, turn_seconds=0.0) as engine:
+            for number in range(5):
+                self.bring(engine, model, book, 1, alone=True)
+                assert book.wait(number + 1)[-1].result == 0
+            assert engine.live == 0
+        assert self.names[0].startswith("amostra-worker")
+        assert set(self.names[1:]) == {threading.current_thread().name}
 
-    def test_not_while_others_are_under_way(self, book: Book) -> None:
+    def test_a_crowd_in_one_batch_and_nobody_is_woken(self, model: FakeModel, book: Book) -> None:
+        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+            self.know(engine, model, book)
+            model.runner.batches.clear()
+            tickets = self.bring(engine, model, book, 16)
+            assert [ticket.result for ticket in tickets] == [2 * i for i in range(16)], "before it returns"
+            assert self.here()
+            assert len(model.runner.batches) == 1
+            assert engine.live == 0
+
+    @pytest.mark.parametrize(
+        ("here", "turn", "alone"), [(10.0, 0.0, False), (0.0, 10.0, False), (0.0, 10.0, True)], ids=str
+    )
+    def test_not_where_they_are_long(self, model: FakeModel, book: Book, here: float, turn: float, alone: bool) -> None:
+        with running(here_seconds=here, turn_seconds=turn) as engine:
+            self.know(engine, model, book)
+            self.bring(engine, model, book, 1, alone=alone)
+            book.wait(1)
+            assert not self.here()
+
+    def test_not_where_nothing_was_measured(self, model: FakeModel, book: Book) -> None:
+        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+            self.bring(engine, model, book, 4)
+            book.wait(4)
+        assert not any(name == threading.current_thread().name for name in self.names)
+
+    def test_not_a_batch_that_takes_long_although_each_of_its_jobs_is_short(self, model: FakeModel, book: Book) -> None:
+        model.runner.seconds_per_row = 0.01
+        with running(workers=1, here_seconds=0.05, turn_seconds=0.05) as engine:
+            self.know(engine, model, book)
+            start = time.monotonic()
+            self.bring(engine, model, book, 16)
+            assert time.monotonic() - start < 0.1
+            book.wait(16)
+        assert not any(name == threading.current_thread().name for name in self.names)
+
+    def test_not_the_batch_of_another_that_is_next_and_long(self, model: FakeModel, book: Book) -> None:
+        """The order of the scheduler holds for this thread too."""
         slow = FakeModel("slow")
-        with running(here_seconds=10.0) as engine:
-            self.threads(engine, 2, here=True)
+        with running(workers=1, here_seconds=10.0, turn_seconds=10.0) as engine:
+            self.know(engine, model, book)
             slow.runner.gate.clear()
             engine.submit(slow, doubling(1), 1, book.done)
-            names = self.threads_beside(engine)
+            assert slow.runner.running.wait(10)
+            engine.submit(slow, doubling(2), 1, book.done)
+            self.bring(engine, model, book, 2)
+            assert len(slow.runner.batches) == 0, "it did not wait at the gate"
             slow.runner.gate.set()
+            book.wait(4)
+
+    def test_none_of_the_background(self, model: FakeModel, book: Book) -> None:
+        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+            self.know(engine, model, book)
+            ticket = Ticket(model, self.job(1), 1, BACKGROUND, book.done)
+            engine.take_in(ticket)
+            engine.begin([ticket])
             book.wait(1)
-        assert all(name.startswith("amostra-worker") for name in names)
+        assert not self.here()
 
-    def threads_beside(self, engine: Engine) -> list[str]:
-        model, book, names = FakeModel(), Book(), []
+    def test_one_alone_is_not_alone_while_others_are_under_way(self, model: FakeModel, book: Book) -> None:
+        slow = FakeModel("slow")
+        with running(here_seconds=10.0, turn_seconds=0.0) as engine:
+            self.know(engine, model, book)
+            slow.runner.gate.clear()
+            engine.submit(slow, doubling(1), 1, book.done)
+            self.bring(engine, model, book, 1, alone=True)
+            book.wait(1)
+            slow.runner.gate.set()
+            book.wait(2)
+        assert not self.here()
 
-        def job() -> Job:
-            yield call(1.0)
-            names.append(threading.current_thread().name)
-
-        for i in range(3):
-            engine.submit(model, job(), 1, book.done, here=True)
-            book.wait(i + 1)
-        return names
-
-    def test_one_that_turns_out_long_is_left_to_the_workers(self, book: Book) -> None:
-        model = FakeModel()
+    def test_what_turns_out_long_is_left_to_the_workers(self, model: FakeModel, book: Book) -> None:
         with running(here_seconds=0.05) as engine:
-            engine.submit(model, doubling(1), 1, book.done)
-            book.wait(1)
+            self.know(engine, model, book)
             model.runner.seconds_per_row = 0.06
+            ticket = Ticket(model, repeated(1.0, 10), 1, INTERACTIVE, book.done)
+            engine.take_in(ticket)
             start = time.monotonic()
-            engine.submit(model, repeated(1.0, 10), 1, book.done, here=True)
+            engine.begin([ticket], alone=True)
             assert time.monotonic() - start < 0.3
-            assert book.wait(2)[-1].result == 2.0**10
+            assert book.wait(1)[-1].result == 2.0**10
+
+    def test_one_that_was_cancelled_before_it_was_begun_is_forgotten(self, model: FakeModel, book: Book) -> None:
+        watched = Watched()
+        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+            self.know(engine, model, book)
+            ticket = Ticket(model, watched.job(), 1, INTERACTIVE, book.done)
+            engine.take_in(ticket)
+            assert engine.live == 1
+            engine.cancel(ticket)
+            engine.begin([ticket])
+            assert engine.live == 0
+        assert book.ends == []
+
+    def test_one_that_was_taken_in_and_not_begun_ends_with_the_engine(self, model: FakeModel, book: Book) -> None:
+        with running() as engine:
+            ticket = Ticket(model, self.job(1), 1, INTERACTIVE, book.done)
+            engine.take_in(ticket)
+            engine.stop()
+            assert isinstance(ticket.error, NotReady)
+            engine.begin([ticket])
+        assert len(book.ends) == 1
 
 
 class TestFailures:

@@ -1,5 +1,7 @@
 """Measured rates become waiting times and batch sizes."""
 
+import math
+
 import pytest
 
 from service.engine.batch import BACKGROUND, Lane
@@ -112,6 +114,31 @@ class TestSizes:
         for _ in range(1000):
             pace.batch_ran(LANE, 8, 8e-3)
         assert pace.rows_within(LANE, 1e9, most=64) == 64
+
+
+class TestQuickest:
+    """How long a batch takes where nothing disturbs it."""
+
+    def test_nothing_is_known_before_anything_was_measured(self) -> None:
+        assert Pace().quickest(LANE, 1) == math.inf
+
+    def test_one_undisturbed_batch_tells_and_disturbed_ones_are_believed_by_and_by(self) -> None:
+        pace = Pace()
+        pace.batch_ran(LANE, 8, 5e-3)
+        pace.batch_ran(LANE, 8, 1e-4)
+        assert pace.quickest(LANE, 8) == pytest.approx(1e-4)
+        for _ in range(10):
+            pace.batch_ran(LANE, 8, 5e-3)
+        assert pace.quickest(LANE, 8) < 1.1e-4
+        for _ in range(2000):
+            pace.batch_ran(LANE, 8, 5e-3)
+        assert pace.quickest(LANE, 8) == pytest.approx(5e-3)
+
+    def test_other_sizes_bound_what_was_not_measured(self) -> None:
+        pace = Pace()
+        pace.batch_ran(LANE, 4, 1e-4)
+        assert pace.quickest(LANE, 1) == pytest.approx(1e-4), "no more than a larger one"
+        assert pace.quickest(LANE, 16) == pytest.approx(4e-4), "no more than several smaller ones"
 
 
 class TestKnee:

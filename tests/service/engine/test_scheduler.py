@@ -30,6 +30,31 @@ def taken(batch: Batch | None) -> dict:
     return dict(counts)
 
 
+class TestWhoeverCannotRunJustAny:
+    def test_is_asked_about_the_batch_that_is_next(self) -> None:
+        scheduler, asked = Scheduler(), []
+
+        def fits(where: Lane, count: int) -> bool:
+            asked.append((where.queue, count))
+            return count <= 4
+
+        for owner in "abcdef":
+            scheduler.add(rows(owner, 2))
+        assert scheduler.next_batch(fits=fits) is None
+        assert asked == [("model", 8)], "no more rows than a batch has"
+        assert taken(scheduler.next_batch()) == dict.fromkeys("abcdef", 1) | {"a": 2, "b": 2}, "nothing was changed"
+        assert taken(scheduler.next_batch(fits=fits)) == dict.fromkeys("cdef", 1)
+
+    def test_does_not_overtake_who_is_next(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("short", 1, lane("had much")))
+        scheduler.finish(scheduler.next_batch(), 5.0)
+        scheduler.add(rows("long", 8, lane("had little")))
+        scheduler.add(rows("long too", 8, lane("had little")))
+        scheduler.add(rows("short", 1, lane("had much")))
+        assert scheduler.next_batch(fits=lambda where, count: count < 4) is None
+
+
 class TestRows:
     def test_calls_share_a_batch_up_to_its_limit(self) -> None:
         scheduler = Scheduler()

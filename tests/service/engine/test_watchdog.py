@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from contract import Capability
-from service.engine.batch import Batch, Lane
+from service.engine.batch import INTERACTIVE, Batch, Lane
 from service.engine.job import Job, RowCall, SequenceCall
 from service.engine.loop import Engine
 from service.engine.sequences import Progress, SequenceRunner
-from service.engine.ticket import Model
+from service.engine.ticket import Model, Ticket
 from service.engine.watchdog import FAR, Run, Watchdog
 from service.errors import ModelFailed, NotReady
 from service.loading import load_model
@@ -174,6 +174,25 @@ class TestThreadThatIsLost:
             book.wait(12)
             assert len(book.ends) == 12, "nothing ended twice"
             assert sum(thread.name == "amostra-worker" for thread in set(threading.enumerate()) - before) == 1
+
+    def test_that_is_not_the_engines_own_is_not_replaced(self, stuck: FakeModel, book: Book) -> None:
+        """Whoever brings a short job runs it, and comes back to an end that others were told of long ago."""
+        stuck.runner.gate.set()
+        with running(workers=1, hang_seconds=SECONDS, here_seconds=10.0) as engine:
+            engine.submit(stuck, doubling(1), 1, book.done)
+            book.wait(1)
+            stuck.runner.gate.clear()
+            ticket = Ticket(stuck, doubling(2), 1, INTERACTIVE, book.done)
+            engine.take_in(ticket)
+            bringing = threading.Thread(target=engine.begin, args=([ticket],), kwargs={"alone": True})
+            bringing.start()
+            assert isinstance(book.wait(2)[1].error, ModelFailed)
+            assert engine.lost == 0
+            stuck.runner.gate.set()
+            bringing.join(10)
+            engine.submit(FakeModel("other"), doubling(3), 1, book.done)
+            assert book.wait(3)[2].result == [6]
+            assert len(book.ends) == 3
 
     def test_ends_a_call_in_several_batches(self, stuck: FakeModel, book: Book) -> None:
         """A call of more rows than a batch holds: some wait, some are in a batch that runs, and some in one that hangs."""
