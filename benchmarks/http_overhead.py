@@ -18,9 +18,8 @@ from benchmarks.works import DENOISER_28, GAN
 CLIENTS = 16
 WHAT = """An image of 28 × 28 float32 values (3 KB, `application/x-npy`) is sent and comes back, 16 clients; the figure is the
 processor time of the server with all its children for one request, by the kernel. *Engine* is the service as `make serve`
-starts it with a model whose graph is one Identity: body, checks, job, scheduler, batch, runner, answer. *Middleware only* is
-the same mounting and middleware with a handler that sends the body back. Bare Starlette runs on uvicorn with uvloop and
-httptools."""
+starts it with a model whose graph is one Identity: body, checks, job, scheduler, batch, runner, answer. Bare Starlette runs on
+uvicorn with uvloop and httptools."""
 
 
 def main() -> None:
@@ -38,7 +37,6 @@ def main() -> None:
         uvicorn = ["benchmarks.echoes.starlette:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
         uvicorn += ["--loop", "uvloop", "--http", "httptools"]
         bare = stack.enter_context(serving([sys.executable, "-m", "uvicorn", *uvicorn], port, echoed[0]))
-        middleware = stack.enter_context(ours(echoed[0], app="benchmarks.echoes.mounted:Echo"))
         engine = stack.enter_context(ours(sent[0], stores[work.name]))
         drawing = stack.enter_context(ours(drawn[0], stores[GAN.name]))
 
@@ -47,7 +45,6 @@ def main() -> None:
 
         contenders = {
             "bare": lambda: microseconds(bare, echoed),
-            "middleware": lambda: microseconds(middleware, echoed),
             "engine": lambda: microseconds(engine, sent),
             "drawing": lambda: microseconds(drawing, drawn),
         }
@@ -55,7 +52,6 @@ def main() -> None:
     rows = [
         ("whole stack, through the engine", "engine", 3.0),
         ("whole stack, a label and a seed to draw from instead of an image", "drawing", None),
-        ("middleware only", "middleware", None),
     ]
     comparisons = [
         Comparison(name, "Amostra", "Starlette", "µs", "lower", figures[key], figures["bare"], bar)

@@ -61,13 +61,22 @@ def serving(
 def ours(
     ready: Request,
     models: Path | None = None,
-    app: str = "service.app:Amostra",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
     """The service as `make serve` starts it, with these variables set and otherwise its default settings; it is ready when
     `ready` is answered."""
     port = free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", app, "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "service.app:Amostra",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     command += ["--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "30"]
     with tempfile.TemporaryDirectory() as home:
         env = {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "True", **(settings or {})}
