@@ -135,9 +135,8 @@ def batch_invariance(session: Any, vocabulary: int, context: int) -> Agreement:
     def step(first: int, size: int) -> np.ndarray:
         for name, cache in rows.caches.items():
             cache[:size] = before[name][first : first + size]
-        graph.begin_steps(size, alone=False)
-        graph.feed(ids[first : first + size], lengths[first : first + size])
-        return graph.step(size)
+        graph.begin_steps(ids[first : first + size], lengths[first : first + size], alone=False)
+        return graph.step()
 
     whole = step(0, most)
     worst = {
