@@ -11,16 +11,16 @@ import asyncio
 import collections
 import contextlib
 import json
-import os
 import random
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 
 import httpx
 import numpy as np
+
+from benchmarks.load import Request
+from benchmarks.servers import ours
 
 VOLATILE = ("id", "created", "instance")
 
@@ -109,33 +109,8 @@ async def load(url: str, clients: int, seconds: float) -> int:
 @contextlib.contextmanager
 def service() -> Iterator[str]:
     """A service of its own, stopped at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "serve",
-        "service.app:Amostra",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    command += ["--timeout-keep-alive", "75"]
-    process = subprocess.Popen(command, env={**os.environ, "BENTOML_DO_NOT_TRACK": "True"})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{url}/readyz").status_code == 200:
-                    break
-            time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
+    with ours(Request("/readyz", method="GET")) as served:
+        yield f"http://127.0.0.1:{served.port}"
 
 
 def main() -> None:
