@@ -122,7 +122,12 @@ def _listing(
         "density": graph.density if graph else None,
         "calibration": about,
     }
-    return answer.listing(head, _items(model, given, scores, statistic, alpha, fdr))
+    p = None if scores.p_values is None else scores.p_values[:, statistic]
+    anomalous = None
+    if p is not None:
+        assert calibration is not None, "p-values come from it"
+        anomalous = p <= alpha if fdr is None else scoring.discoveries(scoring.conditional(p, calibration.size), fdr)
+    return answer.listing(head, _items(model, given, scores, statistic, p, anomalous))
 
 
 def _items(
@@ -130,17 +135,10 @@ def _items(
     given: items.Items,
     scores: scoring.Scores,
     statistic: int,
-    alpha: float | None,
-    fdr: float | None,
+    p: np.ndarray | None,
+    anomalous: np.ndarray | None,
 ) -> Iterator[dict[str, Any]]:
     bits = scores.bits_per_dim
-    p = None if scores.p_values is None else scores.p_values[:, statistic]
-    anomalous = None
-    if p is not None:
-        calibration = model.manifest.calibration
-        assert calibration is not None, "p-values come from it"
-        certain = scoring.conditional(p, calibration.size) if fdr is not None else p
-        anomalous = scoring.discoveries(certain, fdr) if fdr is not None else p <= (alpha or ALPHA)
     text, several = model.manifest.data.kind == "text", len(scores.statistics) > 1
     for i, value in enumerate(scores.normality[:, statistic].tolist()):
         item: dict[str, Any] = {

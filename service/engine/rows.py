@@ -12,6 +12,7 @@ graph's rows are not bit-identical in batches of different sizes, it gets one si
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -202,7 +203,7 @@ def _cut(pieces: list[Arrays], most: int) -> Iterator[list[Arrays]]:
         yield part
 
 
-class _Stacked:
+class _Stacked(ABC):
     """Input memory of one batch size and row shape, where rows are put together."""
 
     def __init__(self, inputs: dict[str, Any], size: int, example: Arrays) -> None:
@@ -216,9 +217,9 @@ class _Stacked:
             if rows < len(array):
                 array[rows:] = array[rows - 1]
 
+    @abstractmethod
     def run(self) -> Arrays:
         """The outputs; the arrays may be overwritten by the next run."""
-        raise NotImplementedError
 
 
 class _Sent(_Stacked):
