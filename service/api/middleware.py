@@ -97,6 +97,7 @@ class RequestMiddleware:
                 await response(scope, receive, send_with_id)
         finally:
             self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole, tracing)
+            del error  # its traceback knows this frame: a circle, with the request in it
 
     def _count(
         self,

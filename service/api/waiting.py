@@ -33,6 +33,7 @@ class Pending:
         self._seconds = terms.seconds
         self._until = time.monotonic() + terms.seconds
         self._everything: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over = False
         self._tickets: list[Ticket] = []
         self._left = len(jobs)
         self._watcher: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class Pending:
             self._end(DeadlineExceeded(f"the answer was not there within {self._seconds:g} s: ask for less, or later"))
 
     def _end(self, error: Exception | None) -> None:
-        if self._everything.done():
+        if self._over or self._everything.done():
             return
         if error is None:
             self._everything.set_result(None)
@@ -106,11 +107,17 @@ class Pending:
             self._everything.exception()  # looked at, even if nobody waits any more
 
     def _cancel(self) -> None:
-        self._everything.cancel()
         self._state.turns.leave(self)
-        if self._watcher is not None:
-            self._watcher.cancel()
-        tickets, self._tickets = self._tickets, []  # they know us: a circle would wait for the garbage collector
+        if not self._over:
+            self._over = True
+            self._everything.cancel()
+            # What it raised knows us by its traceback, as do our watcher's end and our tickets: circles, which would wait for
+            # the garbage collector.
+            del self._everything
+        watcher, self._watcher = self._watcher, None
+        tickets, self._tickets = self._tickets, []
+        if watcher is not None:
+            watcher.cancel()
         for ticket in tickets:
             self._state.engine.cancel(ticket)
         key = self._request.scope.get("amostra.key")
