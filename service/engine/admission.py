@@ -10,13 +10,17 @@ from service.engine.share import EVEN, Share
 from service.engine.ticket import Model, Ticket
 from service.errors import Overloaded
 
+_OF_ROOM = 4
+
 
 class Admission:
     """Counts the jobs of each model and the time that they take. Not thread-safe, but for `admit` and `wait_seconds`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way; a
-    model's share may say something else, by its id. Background jobs may be half as many, and nobody else waits for them.
-    `forget` is told of models that are in memory no more.
+    model's share may say something else, by its id. No model may have more than `_OF_ROOM` times as many jobs as there is
+    room left for, so that a crowd at one of them leaves room for the others (Choudhury and Hahne, 1998: dynamic
+    thresholds). Background jobs may be half as many, and nobody else waits for them. `forget` is told of models that are in
+    memory no more.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Admission:
         self._shares = shares
         self._forget = forget
         self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
+        self._busy: dict[Hashable, float] = {}  # the weights of models that have jobs
         self._known: set[Hashable] = set()
         self._gone: deque[Hashable] = deque()
 
@@ -43,7 +48,8 @@ class Admission:
         seconds = share.queue_seconds or self._queue_seconds
         part = 1 if priority == INTERACTIVE else 2
         most, most_of_model = self._queue_requests, share.queue_requests or self._queue_requests
-        full = live >= max(1, most // part) or jobs >= max(1, most_of_model // part)
+        room = max(1, most // part) - live
+        full = jobs >= min(_OF_ROOM * room, max(1, most_of_model // part))
         if wait > seconds or full:
             raise Overloaded(
                 f"{wait:.1f} s of work stand before this request to model {model.id} and {live} jobs are "
@@ -52,8 +58,16 @@ class Admission:
             )
 
     def wait_seconds(self, model: Model, priority: int = INTERACTIVE) -> float:
-        """How long the work before a new request will take, by the measured rate."""
-        return self._pace[model.key].wait_seconds(self._workers, priority)
+        """How long the work before a new request will take, by the measured rates.
+
+        Models have their turns by their weights: until this one has done what it has to do, each of the others does as
+        much for its own weight, if it has so much to do.
+        """
+        own, weight = self._pace[model.key].seconds_left(priority), self.share(model).weight
+        if not own:
+            return 0.0
+        busy = [(self._pace[key].seconds_left(priority), other) for key, other in list(self._busy.items())]
+        return sum(min(seconds, own * other / weight) for seconds, other in busy) / self._workers
 
     def share(self, model: Model) -> Share:
         """What the model may take."""
@@ -72,6 +86,7 @@ class Admission:
         if ticket.model.key not in self._known:
             self._meet(ticket.model)
         self._pace[ticket.model.key].job_came(ticket.work, ticket.priority)
+        self._busy[ticket.model.key] = self.share(ticket.model).weight
 
     def had(self, ticket: Ticket, seconds: float) -> None:
         """Count time that a job under way was given."""
@@ -80,7 +95,10 @@ class Admission:
 
     def ended(self, ticket: Ticket, *, served: bool) -> None:
         """Count a job that is over."""
-        self._pace[ticket.model.key].job_ended(ticket.work, ticket.seconds, ticket.priority, served=served)
+        pace = self._pace[ticket.model.key]
+        pace.job_ended(ticket.work, ticket.seconds, ticket.priority, served=served)
+        if not pace.jobs:
+            self._busy.pop(ticket.model.key, None)
 
     def _meet(self, model: Model) -> None:
         """Take note of a new model, and let go of what is kept about those that are in memory no more."""

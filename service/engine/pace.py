@@ -55,13 +55,13 @@ class Pace:
             self._work = self._work * _FORGET_WORK + work
             self._seconds = self._seconds * _FORGET_WORK + seconds
 
-    def wait_seconds(self, workers: int, priority: int = INTERACTIVE) -> float:
-        """How long what is left of the accepted work will take that goes before a new job."""
+    def seconds_left(self, priority: int = INTERACTIVE) -> float:
+        """How long what is left of the accepted work will take one worker that goes before a new job."""
         if not self._work:
             return 0.0
         levels = slice(0, priority + 1)
         expected = sum(self._backlog[levels]) * self._seconds / self._work
-        return max(0.0, expected - sum(self._spent[levels])) / workers
+        return max(0.0, expected - sum(self._spent[levels]))
 
     def seconds_for(self, work: float) -> float:
         """How long a job of so much work will take; infinity where nothing was measured."""

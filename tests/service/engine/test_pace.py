@@ -20,7 +20,7 @@ def served(pace: Pace, jobs: int, work: float, seconds: float) -> None:
 def test_nothing_is_promised_before_anything_was_measured() -> None:
     pace = Pace()
     pace.job_came(1e6)
-    assert pace.wait_seconds(workers=1) == 0
+    assert pace.seconds_left() == 0
     assert pace.rows_within(LANE, 0.1, most=64) == 64
 
 
@@ -28,8 +28,7 @@ def test_the_wait_is_the_backlog_at_the_measured_rate() -> None:
     pace = Pace()
     served(pace, jobs=50, work=4, seconds=2.0)  # half a second for each unit of work
     pace.job_came(20)
-    assert pace.wait_seconds(workers=1) == pytest.approx(10)
-    assert pace.wait_seconds(workers=2) == pytest.approx(5)
+    assert pace.seconds_left() == pytest.approx(10)
 
 
 def test_the_wait_follows_a_model_that_becomes_slower() -> None:
@@ -37,18 +36,18 @@ def test_the_wait_follows_a_model_that_becomes_slower() -> None:
     served(pace, jobs=200, work=1, seconds=0.1)
     served(pace, jobs=200, work=1, seconds=1.0)
     pace.job_came(1)
-    assert pace.wait_seconds(workers=1) > 0.9
+    assert pace.seconds_left() > 0.9
 
 
 def test_the_time_that_a_large_job_had_is_no_rate_for_small_ones_beside_it() -> None:
     pace = Pace()
     served(pace, jobs=50, work=1, seconds=0.001)
     pace.job_came(1000)
-    assert pace.wait_seconds(1) == pytest.approx(1.0)
+    assert pace.seconds_left() == pytest.approx(1.0)
     for _ in range(500):
         pace.job_had(0.001)
         served(pace, jobs=1, work=1, seconds=0.001)
-    assert pace.wait_seconds(1) == pytest.approx(0.5)
+    assert pace.seconds_left() == pytest.approx(0.5)
 
 
 def test_a_job_that_was_not_served_frees_its_place_and_says_nothing_of_the_rate() -> None:
@@ -57,9 +56,9 @@ def test_a_job_that_was_not_served_frees_its_place_and_says_nothing_of_the_rate(
     for work in (4, 1):
         pace.job_came(work)
     pace.job_had(3.0)
-    assert (pace.jobs, pace.wait_seconds(1)) == (2, pytest.approx(2))
+    assert (pace.jobs, pace.seconds_left()) == (2, pytest.approx(2))
     pace.job_ended(4, 3.0, served=False)
-    assert (pace.jobs, pace.wait_seconds(1)) == (1, pytest.approx(1))
+    assert (pace.jobs, pace.seconds_left()) == (1, pytest.approx(1))
 
 
 def test_a_job_that_takes_longer_than_was_thought_owes_nothing() -> None:
@@ -67,7 +66,7 @@ def test_a_job_that_takes_longer_than_was_thought_owes_nothing() -> None:
     served(pace, jobs=10, work=1, seconds=1.0)
     pace.job_came(1)
     pace.job_had(60.0)
-    assert pace.wait_seconds(1) == 0
+    assert pace.seconds_left() == 0
 
 
 def test_slow_rows_make_small_batches_but_never_empty_ones() -> None:
@@ -170,8 +169,8 @@ def test_background_work_is_before_background_work_only() -> None:
     pace.job_came(20)
     pace.job_came(100, BACKGROUND)
     pace.job_had(5.0, BACKGROUND)
-    assert pace.wait_seconds(1) == pytest.approx(10)
-    assert pace.wait_seconds(1, BACKGROUND) == pytest.approx(55)
+    assert pace.seconds_left() == pytest.approx(10)
+    assert pace.seconds_left(BACKGROUND) == pytest.approx(55)
     pace.job_ended(20, 0.0, served=False)
-    assert pace.wait_seconds(1) == 0
-    assert pace.wait_seconds(1, BACKGROUND) == pytest.approx(45)
+    assert pace.seconds_left() == 0
+    assert pace.seconds_left(BACKGROUND) == pytest.approx(45)
