@@ -33,6 +33,7 @@ class Seen:
     good: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    last: float = 0.0  # when the last good answer had come, by time.monotonic()
     lost: list[str] = field(default_factory=list)
     bad: Counter[str] = field(default_factory=Counter)
 
@@ -100,7 +101,8 @@ class Crowd:
         self.seen.statuses[status] += 1
         if status == 200:
             self.seen.good[kind] += 1
-            self.seen.seconds.append(time.monotonic() - start)
+            self.seen.last = time.monotonic()
+            self.seen.seconds.append(self.seen.last - start)
 
     async def _leave(self) -> None:
         """Ask for something, and go before it is there."""

@@ -115,16 +115,16 @@ class Course:
 
 
 async def _overload(served: Served, rate: float, seconds: float) -> tuple[Crowd, float, Course]:
-    """The crowd after its time, how long its good requests were served, and the course of the server."""
+    """The crowd after its time, how long its good requests were served (the last bad clients leave later), and the course of
+    the server."""
     crowd, course = Crowd(served.port, ASKS, seed=1), Course()
     good = {kind: rate * (1 - BAD_SHARE) / len(ASKS) for kind in ASKS}
     bad = {sort: rate * BAD_SHARE * share for sort, share in BAD.items()}
     watch = asyncio.create_task(course.watch(served, seconds / 40))
     start = time.monotonic()
     await crowd.open(good | bad, seconds)
-    took = time.monotonic() - start
     watch.cancel()
-    return crowd, took, course
+    return crowd, crowd.seen.last - start, course
 
 
 def _wait_for_all(port: int) -> None:
