@@ -79,9 +79,10 @@ class Settings(BaseSettings):
     """Prompt tokens computed between two steps of the other sequences. Above 64 the last bits depend on the number."""
 
     queue_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """A request whose model has more than this much work before it is refused with 429."""
+    """A request with more than this much work before it, the turns of other models among it, is refused with 429."""
     queue_requests: Positive = 1024
-    """Requests waiting or running at once, over all models."""
+    """Requests waiting or running at once, over all models. One model has four times as many as there is room left for at
+    most: 819 of 1,024, so that others find room."""
     per_model: dict[str, PerModel] = {}
     """By name: `{"mnist-gan": {"weight": 2.0, "queue_seconds": 5, "queue_requests": 64}}`. Under load a model of weight 2
     gets twice the time of one of weight 1."""
