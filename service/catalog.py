@@ -48,6 +48,7 @@ class Catalog:
         self._defaults: dict[str, str] = {task: getattr(settings, f"default_{task}") for task in TASKS}
         self._scanned = False
         self._entries: dict[Key, Entry] = {}
+        self._found: dict[tuple[str, str | None], Entry] = {}  # what names meant, until an entry changes
         self._unsettled: dict[Key, Fingerprint] = {}
         self._missing: set[Key] = set()
         self._memory = Memory(settings.memory_mb * 2**20 or None)
@@ -116,6 +117,14 @@ class Catalog:
 
         Raises NotFound, NotReady where it is being loaded or was refused, Invalid where it cannot do the task.
         """
+        known = self._found  # another one once an entry has changed
+        entry = known.get((name, task))
+        if entry is None:
+            entry = known[name, task] = self._look_up(name, task)
+        self._memory.use(entry.key)
+        return entry
+
+    def _look_up(self, name: str, task: str | None) -> Entry:
         base, _, version = name.partition("@")
         found = [e for e in list(self._entries.values()) if e.name == base and version in ("", e.version)]
         versions = sorted(found, key=lambda e: e.order)
@@ -128,7 +137,6 @@ class Catalog:
         if task is not None and task not in entry.card.tasks:
             able = ", ".join(e.name for e in self.current() if e.card and task in e.card.tasks) or "none"
             raise Invalid(f"model: {entry.name!r} cannot {task}; models that can: {able}", field="model")
-        self._memory.use(entry.key)
         return entry
 
     def reload(self, entry: Entry) -> "Future[LoadedModel]":
@@ -161,6 +169,7 @@ class Catalog:
         for key in gone:
             with self._changing:
                 entry = self._entries.pop(key)
+                self._found = {}
             self._unsettled.pop(key, None)
             self._memory.forget(key)
             log.info("model %s %s was removed", *key)
@@ -178,7 +187,7 @@ class Catalog:
                 self._unsettled[key] = now
         with self._changing:
             for (name, version), _, now in changed:
-                self._entries[name, version] = self._succeeding(Entry(name, version, now))
+                self._keep(self._succeeding(Entry(name, version, now)))
         # Defaults first: most requests are for them.
         defaults = set(self._defaults.values())
         for (name, version), directory, now in sorted(changed, key=lambda c: c[0][0] not in defaults):
@@ -194,7 +203,7 @@ class Catalog:
             for entry in [e for e in self._entries.values() if e.model is not None and e.model.key == key]:
                 state: State = "refused" if entry.state == "ready" else entry.state
                 entry = replace(entry, state=state, problem=why, card=None, model=None, bytes=0)
-                self._entries[entry.key] = entry
+                self._keep(entry)
                 log.error("model %s %s was refused: it %s", entry.name, entry.version, why)
                 self._on_change(entry, True)
 
@@ -206,7 +215,7 @@ class Catalog:
                 self._load_entry(entry, self._settings.models / entry.name / entry.version)
                 entry = self._entries[key]
                 if entry.state == "refused":  # it was sound before: when its files can be read again, it is tried again
-                    entry = self._entries[key] = replace(entry, fingerprint=())
+                    entry = self._keep(replace(entry, fingerprint=()))
                 self._make_room(entry)  # its size may have been another before
         give_back()
         if entry is None:
@@ -228,8 +237,13 @@ class Catalog:
             problem = str(error) if refused else f"loading failed: {type(error).__name__}: {error}"
             entry = self._succeeding(replace(entry, state="refused", problem=problem))
             log.error("model %s %s was refused: %s", entry.name, entry.version, problem, exc_info=not refused)
-        self._entries[entry.key] = entry
+        self._keep(entry)
         self._on_change(entry, True)
+
+    def _keep(self, entry: Entry) -> Entry:
+        self._entries[entry.key] = entry
+        self._found = {}
+        return entry
 
     def _succeeding(self, entry: Entry) -> Entry:
         """The entry with the model of the one before it, which serves on."""
@@ -260,7 +274,7 @@ class Catalog:
         """Let go of a model; jobs under way hold it until they end."""
         entry = self._entries[key]
         if entry.state == "ready":
-            entry = self._entries[key] = replace(entry, state="unloaded", model=None)
+            entry = self._keep(replace(entry, state="unloaded", model=None))
             log.info("model %s %s is unloaded", *key)
             self._on_change(entry, True)
 

@@ -326,6 +326,22 @@ class TestNames:
         assert [e.version for e in catalog.entries() if e.name == GENERATOR] == ["1", "1.9", "1.10"]
         assert [e.version for e in catalog.current() if e.name == GENERATOR] == ["1.10"]
 
+    def test_a_name_that_was_asked_for_before_means_what_the_store_has_now(self, store: Path, catalog: Catalog) -> None:
+        def found() -> list[str]:
+            return [catalog.find(GENERATOR, task).version for task in (None, "generate")]
+
+        assert found() == ["1", "1"]
+        directories.write_generator(store, version="2")
+        look_twice(catalog)
+        assert found() == ["2", "2"]
+        catalog._refuse(catalog.find(GENERATOR).model.key, "hung")
+        assert found() == ["1", "1"]
+        shutil.rmtree(store / GENERATOR)
+        look_twice(catalog)
+        for task in (None, "generate"):
+            with pytest.raises(NotFound):
+                catalog.find(GENERATOR, task)
+
     @pytest.mark.parametrize("name", ["nobody", "", "@", f"{GENERATOR}@9", f"{GENERATOR}@1@1", GENERATOR.upper()])
     def test_an_unknown_name_is_told_what_there_is(self, catalog: Catalog, name: str) -> None:
         with pytest.raises(NotFound) as caught:
