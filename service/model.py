@@ -37,10 +37,13 @@ class Card:
     load_seconds: float = 0.0
     tasks: tuple[str, ...] = field(init=False)
     _serving: dict[str, Capability | None] = field(init=False, repr=False)
+    _taken: dict[Capability, frozenset[str]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         serving = {task: self._best(task) for task in TASKS}
+        graphs = self.manifest.capabilities.items()
         object.__setattr__(self, "_serving", serving)
+        object.__setattr__(self, "_taken", {name: frozenset(t.name for t in graph.inputs) for name, graph in graphs})
         object.__setattr__(self, "tasks", tuple(task for task, capability in serving.items() if capability is not None))
 
     @property
@@ -74,8 +77,7 @@ class Card:
 
     def takes(self, capability: Capability, name: str) -> bool:
         """Whether a graph has an input of that name."""
-        graph = self.manifest.capabilities.get(capability)
-        return graph is not None and any(t.name == name for t in graph.inputs)
+        return name in self._taken.get(capability, ())
 
     def gives(self, capability: Capability, name: str) -> bool:
         """Whether a graph has an output of that name."""

@@ -6,7 +6,7 @@ The header is read first: dtype, shape and the length that follows from them are
 import io
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
     start = 10 + int.from_bytes(blob[8:10], "little")  # of the numbers, in version 1.0
     known = blob.startswith(_VERSION_1) and start <= _COMMON_HEADER
     try:
-        shape, fortran, dtype, start = (_common_header if known else _header)(blob[: start if known else _MAX_HEADER])
+        shape, order, dtype, start = (_common_header if known else _header)(blob[: start if known else _MAX_HEADER])
     except Exception as error:  # ValueError, KeyError, SyntaxError, RecursionError … from a hostile header
         raise BadRequest(f"{field}: expected a .npy array, found {blob[:8]!r}", field=field) from error
     if dtype.str[1:] not in _DTYPES:
@@ -42,11 +42,10 @@ def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
         raise BadRequest(
             f"{field}: expected {count * dtype.itemsize} bytes for {dtype}{list(shape)}, found {rest}", field=field
         )
-    array = np.frombuffer(blob, dtype, count, start).reshape(shape, order="F" if fortran else "C")
-    values = array.astype(np.float32, order="C")
+    values = np.ndarray(shape, dtype, blob, start, order=order).astype(np.float32, order="C")
     if dtype == np.uint8:
         values /= 255.0
-    if not np.isfinite(values).all():
+    if np.count_nonzero(np.isfinite(values)) < count:
         raise Invalid(f"{field}: expected finite numbers, found NaN or infinity", field=field)
     return values
 
@@ -64,14 +63,15 @@ def _written_header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return stream.getvalue()
 
 
-def _header(blob: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+def _header(blob: bytes) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype, int]:
     """Shape, order and dtype, and where the numbers start. Raises whatever numpy raises."""
     stream = io.BytesIO(blob)
     reader = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }[np.lib.format.read_magic(stream)]
-    return (*reader(stream), stream.tell())
+    shape, fortran, dtype = reader(stream)
+    return shape, "F" if fortran else "C", dtype, stream.tell()
 
 
 _common_header = lru_cache(256)(_header)

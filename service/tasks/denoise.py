@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contract import Capability
-from service.engine.job import Job
+from service.engine.job import Job, RowCall
 from service.model import LoadedModel
 from service.samplers.noise_level import estimate_sigma
 from service.tasks import diffuse, restore, tiles
@@ -36,8 +36,8 @@ def denoise(model: LoadedModel, images: np.ndarray, sigma: float | None) -> Job:
     told = np.full(len(images), sigma) if sigma is not None else estimate_sigma(images)
     levels = told.clip(*model.manifest.sigma_range)  # (N,)
 
-    def evaluate(x: np.ndarray) -> Job:
-        return (yield diffuse.call(model, x, levels, None))["x0"]
+    def call(x: np.ndarray) -> RowCall:
+        return diffuse.call(model, x, levels, None)
 
-    clean = yield from tiles.over(images, evaluate, model.manifest.data)
+    clean = yield from tiles.over(images, call, "x0", model.manifest.data)
     return Denoised(restore.finished(model, clean), levels, estimated=sigma is None)

@@ -38,19 +38,18 @@ def restore(model: LoadedModel, images: np.ndarray, sigma: float | None = None) 
     restoration = model.manifest.restoration
     factor = (restoration.factor or 1) if restoration and restoration.degradation == "downscale" else 1
 
-    def evaluate(x: np.ndarray) -> Job:
+    def call(x: np.ndarray) -> RowCall:
         inputs = {"x": x}
         if model.takes(Capability.RECONSTRUCT, "sigma"):
-            inputs["sigma"] = np.full(len(x), UNKNOWN_SIGMA if sigma is None else sigma, np.float32)
-        outputs = yield RowCall(Capability.RECONSTRUCT, inputs)
-        return outputs["x_hat"]
+            inputs["sigma"] = np.array([UNKNOWN_SIGMA if sigma is None else sigma] * len(x), np.float32)
+        return RowCall(Capability.RECONSTRUCT, inputs)
 
-    clean = yield from tiles.over(images, evaluate, model.manifest.data, factor)
+    clean = yield from tiles.over(images, call, "x_hat", model.manifest.data, factor)
     return finished(model, clean)
 
 
 def finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
     """Clipped to [0, 1]. Raises ModelFailed for pixels that are no numbers."""
-    if not np.isfinite(images).all():
+    if np.count_nonzero(np.isfinite(images)) < images.size:
         raise ModelFailed(f"model {model.id} returned pixels that are no numbers for this image")
     return images.clip(0.0, 1.0)

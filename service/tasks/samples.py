@@ -40,9 +40,8 @@ def as_images(array: np.ndarray, data: Data, field: str) -> np.ndarray:
 def check_sides(batch: np.ndarray, data: Data, field: str) -> None:
     """Refuse images whose sides the model cannot take. batch (N, C, H, W)."""
     sides = batch.shape[1:]
-    if min(batch.shape) == 0 or any(
-        want is not None and want != side for want, side in zip(data.shape, sides, strict=True)
-    ):
+    wrong = [want for want, side in zip(data.shape, sides, strict=True) if want not in (None, side)]
+    if wrong or 0 in batch.shape:
         found = " × ".join(map(str, sides))
         raise Invalid(f"{field}: expected an image of {expected(data)}, found {found}: resize it", field=field)
 

@@ -11,25 +11,26 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from contract.manifest import Data
-from service.engine.job import Job
+from service.engine.job import Job, RowCall
 
 TILE = 512
 HALO = 48
 
 
-def over(images: np.ndarray, evaluate: Callable[[np.ndarray], Job], data: Data, factor: int = 1) -> Job:
-    """Evaluate on whole images (N, C, H, W) or, where the sides are free and long, on their tiles.
+def over(images: np.ndarray, call: Callable[[np.ndarray], RowCall], output: str, data: Data, factor: int = 1) -> Job:
+    """Call a graph with whole images (N, C, H, W) or, where the sides are free and long, with their tiles.
 
-    `evaluate` returns images (N, C', factor H, factor W) for (N, C, H, W); so does this.
+    Its `output` is images (N, C', factor H, factor W) for (N, C, H, W); so is what this returns.
     """
     height, width = images.shape[2:]
     multiple = data.side_multiple // math.gcd(data.side_multiple, factor)
     if None not in data.shape or max(height, width) <= TILE + 2 * HALO:
-        return (yield from _padded(images, evaluate, multiple, factor))
+        out = (yield call(_padded(images, multiple)))[output]
+        return out[:, :, : factor * height, : factor * width]
     whole: np.ndarray | None = None
     for rows, kept_rows in _along(height):
         for columns, kept_columns in _along(width):
-            tile = yield from _padded(images[:, :, rows, columns], evaluate, multiple, factor)
+            tile = (yield call(_padded(images[:, :, rows, columns], multiple)))[output]
             if whole is None:
                 whole = np.empty((*tile.shape[:2], factor * height, factor * width), np.float32)
             inner = tile[:, :, _within(kept_rows, rows.start, factor), _within(kept_columns, columns.start, factor)]
@@ -37,15 +38,14 @@ def over(images: np.ndarray, evaluate: Callable[[np.ndarray], Job], data: Data, 
     return whole
 
 
-def _padded(images: np.ndarray, evaluate: Callable[[np.ndarray], Job], multiple: int, factor: int) -> Job:
+def _padded(images: np.ndarray, multiple: int) -> np.ndarray:
+    """Images whose sides are multiples, extended below and on the right."""
     height, width = images.shape[2:]
     below, right = -height % multiple, -width % multiple
-    if below or right:
-        sides = ((0, 0), (0, 0), (0, below), (0, right))
-        reflects = min(height, width) > max(below, right)
-        images = np.pad(images, sides, "reflect") if reflects else np.pad(images, sides, "edge")
-    out = yield from evaluate(images)
-    return out[:, :, : factor * height, : factor * width]
+    if not below and not right:
+        return images
+    sides = ((0, 0), (0, 0), (0, below), (0, right))
+    return np.pad(images, sides, "reflect" if min(height, width) > max(below, right) else "edge")
 
 
 def _within(kept: slice, start: int, factor: int) -> slice:
