@@ -3,6 +3,7 @@ other small sets, never what a client wrote."""
 
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, get_args
 
@@ -22,24 +23,29 @@ _EXEMPLAR_SECONDS = 1.0
 
 
 @lru_cache(4096)
-def _of(metric: Any, *labels: str) -> Any:
-    """What is counted under these labels; looking it up in the metric takes as long as counting."""
-    found = metric.labels(*labels)
-    return _Observed(found) if isinstance(found, Histogram) else found
+def _count(counter: Counter, *labels: str) -> Callable[[float], None]:
+    """What adds to a counter under these labels; to look it up and to check the amount would take as long again."""
+    return counter.labels(*labels)._value.inc
 
 
-class _Observed:
+class _Part:
     """A histogram's part under some labels, which finds the bucket by bisection: half of the time of `observe`."""
 
     def __init__(self, part: Any) -> None:
         self._bounds: list[float] = part._upper_bounds
-        self._buckets = part._buckets
-        self._sum = part._sum
+        self._buckets = [bucket.inc for bucket in part._buckets]
+        self._add = part._sum.inc
         self.observe_with = part.observe
+        self.exemplar_due = 0.0
 
     def observe(self, value: float) -> None:
-        self._sum.inc(value)
-        self._buckets[bisect_left(self._bounds, value)].inc(1)
+        self._add(value)
+        self._buckets[bisect_left(self._bounds, value)](1)
+
+
+@lru_cache(4096)
+def _part(histogram: Histogram, *labels: str) -> _Part:
+    return _Part(histogram.labels(*labels))
 
 
 class Metrics:
@@ -71,7 +77,6 @@ class Metrics:
         gauge("requests_in_progress", "Requests under way.").set_function(lambda: self.under_way)
         self.key_requests = counter("key_requests", "Requests by the id of their API key.", "key", "status")
         self.key_seconds = counter("key_compute_seconds", "Time of workers that a key's jobs had.", "key")
-        self._exemplar_due: dict[tuple[str, str], float] = {}
         self.queue_wait = histogram("queue_wait_seconds", "From a call's arrival to its batch.", _FAST, "model")
         self.queue_rows = gauge("queue_depth_rows", "Rows waiting for a batch.", "model")
         self.jobs = gauge("engine_jobs", "Jobs taken in and not ended.")
@@ -121,48 +126,48 @@ class Metrics:
     def ended(self, route: str, method: str, code: int, model: str, seconds: float, trace: dict[str, str]) -> None:
         """A request is answered, or its client is gone. Some latencies carry the request's id as an exemplar."""
         self.under_way -= 1
-        _of(self.requests, route, method, str(code), model).inc()
-        now = time.monotonic()
-        if now >= self._exemplar_due.get((route, model), 0.0):
-            self._exemplar_due[route, model] = now + _EXEMPLAR_SECONDS
-            _of(self.latency, route, model).observe_with(seconds, trace)
+        _count(self.requests, route, method, str(code), model)(1)
+        latency, now = _part(self.latency, route, model), time.monotonic()
+        if now >= latency.exemplar_due:
+            latency.exemplar_due = now + _EXEMPLAR_SECONDS
+            latency.observe_with(seconds, trace)
         else:
-            _of(self.latency, route, model).observe(seconds)
+            latency.observe(seconds)
 
     def drew(self, model: str, task: str, count: int) -> None:
         """Images are ready."""
-        _of(self.images, model, task).inc(count)
+        _count(self.images, model, task)(count)
 
     def encoded(self, route: str, seconds: float) -> None:
         """From a request's last result to the beginning of its answer."""
-        _of(self.encode_time, route).observe(seconds)
+        _part(self.encode_time, route).observe(seconds)
 
     def waited(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
-        _of(self.queue_wait, model.id).observe(seconds)
+        _part(self.queue_wait, model.id).observe(seconds)
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:
         capability = str(batch.works[0].call.capability)
-        _of(self.step_time, model.id, capability).observe(seconds)
-        _of(self.batch_rows, model.id, capability).observe(batch.rows)
-        _of(self.rows, model.id, capability).inc(batch.rows)
+        _part(self.step_time, model.id, capability).observe(seconds)
+        _part(self.batch_rows, model.id, capability).observe(batch.rows)
+        _count(self.rows, model.id, capability)(batch.rows)
         if padding:
-            _of(self.padding, model.id, capability).inc(padding)
+            _count(self.padding, model.id, capability)(padding)
 
     def sequences(self, model: Any, batch: Batch, progress: Progress, seconds: float) -> None:
         capability = str(batch.works[0].call.capability)
-        _of(self.tokens, model.id).inc(progress.tokens)
+        _count(self.tokens, model.id)(progress.tokens)
         if batch.prompt is not None:
-            _of(self.prompt_tokens, model.id).inc(progress.prompt_tokens)
-            _of(self.reused_tokens, model.id).inc(progress.reused_tokens)
-            _of(self.step_time, model.id, capability).observe(seconds)
+            _count(self.prompt_tokens, model.id)(progress.prompt_tokens)
+            _count(self.reused_tokens, model.id)(progress.reused_tokens)
+            _part(self.step_time, model.id, capability).observe(seconds)
             return
-        _of(self.step_time, model.id, capability).observe(seconds / progress.steps)
-        _of(self.inter_token, model.id).observe(seconds / progress.steps)
-        _of(self.batch_rows, model.id, capability).observe(len(batch.live))
-        _of(self.rows, model.id, capability).inc(len(batch.live) * progress.steps)
+        _part(self.step_time, model.id, capability).observe(seconds / progress.steps)
+        _part(self.inter_token, model.id).observe(seconds / progress.steps)
+        _part(self.batch_rows, model.id, capability).observe(len(batch.live))
+        _count(self.rows, model.id, capability)(len(batch.live) * progress.steps)
 
     def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
-        _of(self.first_token_time, model.id).observe_with(seconds, trace)
+        _part(self.first_token_time, model.id).observe_with(seconds, trace)
 
     def entry_changed(self, entry: Any, present: bool) -> None:
         """Keep the model gauges in step with the catalog."""
