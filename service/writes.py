@@ -8,6 +8,7 @@ import asyncio
 import logging
 from typing import Any
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_BYTES = 64 * 1024
@@ -22,6 +23,7 @@ class Gathering:
         self._loop = asyncio.get_running_loop()
         self._parts: list[bytes] = []
         self._bytes = 0
+        self.is_closing = transport.is_closing  # asked for with every request
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -51,11 +53,14 @@ class Gathering:
 
 
 class Connection(HttpToolsProtocol):
-    """A connection of the server's that writes in one piece, and puts no line for its log together that nobody wants."""
+    """A connection of the server's that writes in one piece, and does nothing for each request that nobody wants: a line for
+    its log, and the client's address and scheme by the headers of a proxy."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+        if isinstance(self.app, ProxyHeadersMiddleware):
+            self.app = self.app.app
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from service.writes import MOST_BYTES, Gathering
+from service.writes import MOST_BYTES, Connection, Gathering
 
 
 class FakeTransport:
@@ -79,3 +82,15 @@ def test_what_was_written_leaves_before_it_is_closed_and_nothing_after(under: Fa
         assert under.pieces == [b"refusal"]
 
     asyncio.run(talk())
+
+
+@pytest.mark.parametrize("proxy_headers", [True, False])
+def test_nothing_stands_between_a_connection_and_the_application(proxy_headers: bool) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def connect() -> Connection:
+        config = uvicorn.Config(application, proxy_headers=proxy_headers, log_config=None)
+        config.load()
+        return Connection(config, ServerState(), {})
+
+    assert asyncio.run(connect()).app is application
