@@ -84,7 +84,7 @@ def _best(accepted: str, offers: tuple[str, ...]) -> str | None:
     return None
 
 
-async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
+async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Response:
     """Images (N, C, H, W) in [0, 1] as JSON with base64 PNGs, as one PNG (a grid where there are several), or as npy.
 
     `about` goes into the JSON beside the data, and into headers otherwise; `each` into the JSON's items.
@@ -92,7 +92,7 @@ async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequ
     return await aside(batch.size > _INLINE_PIXELS, _images, kind, batch, about, each)
 
 
-def _images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Sequence[dict[str, Any]]) -> Response:
+def _images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Response:
     if kind == JSON:
         encoded = (base64.b64encode(picture.encode(image)).decode("ascii") for image in batch)
         items = ({"b64_json": text, **item} for text, item in zip(encoded, each, strict=True))

@@ -1,8 +1,10 @@
 """Our ASGI application: the route table, wrapped once."""
 
+from collections.abc import Awaitable
+from types import SimpleNamespace
 from typing import Any
 
-from starlette.datastructures import Headers, State
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import Mount, Router
 from starlette.routing import Route as StarletteRoute
@@ -45,12 +47,12 @@ class Application:
             ]
         )
         self.routes = self._router.routes
-        self.state = State({"openapi": openapi.document(ROUTES, VERSION)})
+        self.state = SimpleNamespace(openapi=openapi.document(ROUTES, VERSION))
         self.stopping = Stopping()
         self._entrance = RequestMiddleware(self._dispatch, metrics, templates, self.stopping, self.state)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._entrance(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._entrance(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self

@@ -59,17 +59,18 @@ async def read(request: Request, limit: int) -> bytes:
     declared = header(request, b"content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
-    chunks, size, more = [], 0, True
-    while more:
+    chunks, size = [], 0
+    while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"body: more than {limit} bytes: send less at once")
         chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body"):
+            return b"".join(chunks)
 
 
 def media_type(request: Request) -> str:
@@ -248,7 +249,7 @@ def _from_base64(text: str, field: str) -> File:
 def is_much(request: Request, files: Sequence[File] = ()) -> bool:
     """Whether taking a request's content apart would keep the event loop from the others."""
     if files:
-        return len(files) > _MANY_FILES or any(_is_much(file) for file in files)
+        return len(files) > _MANY_FILES or any(map(_is_much, files))
     length = header(request, b"content-length", "")
     return not length.isdecimal() or int(length) > _MUCH_TEXT
 
@@ -278,8 +279,7 @@ def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
             image = picture.decode(file.blob, data.shape[0] or 1, settings.max_pixels, file.field)
             check_sides(image[None], data, file.field)
             batches.append(image[None])
-    sizes = {b.shape[1:] for b in batches}
-    if len(sizes) > 1:
+    if len(batches) > 1 and len(sizes := {b.shape[1:] for b in batches}) > 1:
         raise Invalid(f"image: expected images of one size, found {sorted(sizes)}: send them one by one", field="image")
     count = sum(map(len, batches))
     height, width = batches[0].shape[2:]

@@ -1,5 +1,6 @@
 """A request's headers by name, as bytes: looked through once, and without Starlette's mapping of all of them."""
 
+from collections.abc import Set
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -17,6 +18,10 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 def header(request: Request, name: bytes, default: D) -> str | D:
     """A header by its name in lower case."""
-    scope = request.scope
-    value = (scope[_KEY] if _KEY in scope else headers_of(scope)).get(name)
+    value = (request.scope.get(_KEY) or headers_of(request.scope)).get(name)
     return default if value is None else value.decode("latin-1")
+
+
+def has_any(request: Request, names: Set[bytes]) -> bool:
+    """Whether there is a header of one of these names in lower case."""
+    return not names.isdisjoint(request.scope.get(_KEY) or headers_of(request.scope))

@@ -80,10 +80,10 @@ async def denoise(request: Request) -> Response:
     done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, ask.sigma))
     state.metrics.drew(model.id, "denoise", len(noisy))
     levels = [] if done.sigma is None else done.sigma.tolist()
-    each = [
+    each = (
         {"index": i, **({"sigma": levels[i], "sigma_estimated": done.estimated} if levels else {})}
         for i in range(len(noisy))
-    ]
+    )
     return await answer.images(kind, done.images, {"model": model.id}, each)
 
 

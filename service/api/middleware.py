@@ -5,9 +5,9 @@ import logging
 import re
 import secrets
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,7 +40,7 @@ class RequestMiddleware:
     """The outermost layer of our application."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, templates: dict[Any, str], stopping: Stopping, state: State
+        self, app: ASGIApp, metrics: Metrics, templates: dict[Any, str], stopping: Stopping, state: SimpleNamespace
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -74,8 +74,9 @@ class RequestMiddleware:
                 if self._stopping.begun:
                     own.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *own]
-                if "amostra.computed" in scope:
-                    encoding = time.perf_counter() - scope["amostra.computed"]
+                computed = scope.get("amostra.computed")
+                if computed is not None:
+                    encoding = time.perf_counter() - computed
                     self._metrics.encoded(self._templates.get(scope.get("endpoint"), "other"), encoding)
                     if tracing is not None:
                         tracing.part(request_id, "encode", encoding)

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from service.api.headers import header
+from service.api.headers import has_any, header
 from service.engine.batch import BACKGROUND, INTERACTIVE
 from service.errors import Invalid
 from service.settings import Settings
@@ -21,6 +21,7 @@ PROTECTED = ("/v1/", "/v2/models/", "/v2/repository/")
 LEAST_SECONDS = 0.001
 TIMEOUT, PRIORITY = "x-request-timeout", "x-request-priority"
 _TIMEOUT, _PRIORITY = TIMEOUT.encode(), PRIORITY.encode()
+_EITHER = frozenset((_TIMEOUT, _PRIORITY))
 TERMS = "amostra.terms"
 """Where the scope of a request that comes from within has its terms: headers cannot say these."""
 HEADERS: dict[str, dict[str, Any]] = {
@@ -46,13 +47,12 @@ def terms_of(request: Request, settings: Settings) -> Terms:
     """What the headers say, or the defaults; of a request from within, its own. Raises Invalid."""
     if TERMS in request.scope:
         return request.scope[TERMS]
-    wanted, priority = header(request, _TIMEOUT, None), header(request, _PRIORITY, None)
     seconds = settings.request_timeout_seconds
-    if wanted is None and priority is None:
+    if not has_any(request, _EITHER):
         return _usual(seconds)
+    wanted, priority = header(request, _TIMEOUT, None), header(request, _PRIORITY, "interactive")
     if wanted is not None:
         seconds = min(seconds, _seconds(wanted))
-    priority = "interactive" if priority is None else priority
     if priority not in _PRIORITIES:
         raise Invalid(f"{PRIORITY}: expected one of {', '.join(_PRIORITIES)}, found {priority[:40]!r}", field=PRIORITY)
     return Terms(seconds, wanted is not None, _PRIORITIES[priority])

@@ -21,13 +21,8 @@ class Pending:
     def __init__(self, state: State, request: Request, model: Model, jobs: Sequence[tuple[Job, float]]) -> None:
         terms = terms_of(request, state.settings)
         state.engine.admit(model, terms.priority)
-        expected = state.engine.expected_seconds(model, sum(work for _, work in jobs)) if terms.strict else 0.0
-        if expected > terms.seconds:
-            raise DeadlineExceeded(
-                f"{TIMEOUT}: {terms.seconds:g} s cannot be met, about {expected:.1f} s of work stand before the answer: "
-                f"allow more time, or ask later",
-                field=TIMEOUT,
-            )
+        if terms.strict:
+            _check_in_time(state.engine.expected_seconds(model, sum(work for _, work in jobs)), terms.seconds)
         self._request = request
         self._state = state
         self._seconds = terms.seconds
@@ -118,8 +113,19 @@ class Pending:
         tickets, self._tickets = self._tickets, []
         if watcher is not None:
             watcher.cancel()
-        for ticket in tickets:
-            self._state.engine.cancel(ticket)
+        if self._left:
+            for ticket in tickets:
+                self._state.engine.cancel(ticket)
         key = self._request.scope.get("amostra.key")
         if key is not None and tickets:
             self._state.charge(key, sum(ticket.seconds for ticket in tickets))
+
+
+def _check_in_time(expected: float, seconds: float) -> None:
+    """Refuse at once what would not be there in time."""
+    if expected > seconds:
+        raise DeadlineExceeded(
+            f"{TIMEOUT}: {seconds:g} s cannot be met, about {expected:.1f} s of work stand before the answer: "
+            f"allow more time, or ask later",
+            field=TIMEOUT,
+        )

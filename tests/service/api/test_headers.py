@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from service.api.headers import header, headers_of
+from service.api.headers import has_any, header, headers_of
 
 
 def request(*headers: tuple[bytes, bytes]) -> Request:
@@ -19,6 +19,13 @@ def test_what_is_not_there_is_what_the_caller_says() -> None:
     assert header(asked, b"accept", "*/*") == "*/*"
     assert header(asked, b"accept", None) is None
     assert header(asked, b"x", "something") == "", "there, and empty"
+
+
+def test_one_of_several_names_is_there_or_none() -> None:
+    asked = request((b"accept", b"image/png"), (b"x", b""))
+    assert has_any(asked, {b"x", b"y"})
+    assert not has_any(asked, {b"y", b"z"})
+    assert not has_any(request(), {b"x"})
 
 
 def test_any_byte_is_a_character() -> None:
