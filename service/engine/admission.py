@@ -37,7 +37,7 @@ class Admission:
         self._shares = shares
         self._forget = forget
         self._pace: defaultdict[Hashable, Pace] = defaultdict(Pace)
-        self._busy: dict[Hashable, float] = {}  # the weights of models that have jobs
+        self._busy: dict[Hashable, tuple[Pace, float]] = {}  # the models that have jobs, with their weights
         self._known: set[Hashable] = set()
         self._gone: deque[Hashable] = deque()
 
@@ -46,11 +46,10 @@ class Admission:
         share = self.share(model)
         wait, jobs = self.wait_seconds(model, priority), self._pace[model.key].jobs
         seconds = share.queue_seconds or self._queue_seconds
-        part = 1 if priority == INTERACTIVE else 2
         most, most_of_model = self._queue_requests, share.queue_requests or self._queue_requests
-        room = max(1, most // part) - live
-        full = jobs >= min(_OF_ROOM * room, max(1, most_of_model // part))
-        if wait > seconds or full:
+        if priority != INTERACTIVE:
+            most, most_of_model = max(1, most // 2), max(1, most_of_model // 2)
+        if wait > seconds or jobs >= min(_OF_ROOM * (most - live), most_of_model):
             raise Overloaded(
                 f"{wait:.1f} s of work stand before this request to model {model.id} and {live} jobs are "
                 f"under way, {jobs} of them for it: send it again after the seconds that Retry-After gives",
@@ -63,11 +62,11 @@ class Admission:
         Models have their turns by their weights: until this one has done what it has to do, each of the others does as
         much for its own weight, if it has so much to do.
         """
-        own, weight = self._pace[model.key].seconds_left(priority), self.share(model).weight
-        if not own:
-            return 0.0
-        busy = [(self._pace[key].seconds_left(priority), other) for key, other in list(self._busy.items())]
-        return sum(min(seconds, own * other / weight) for seconds, other in busy) / self._workers
+        own, busy = self._pace[model.key].seconds_left(priority), list(self._busy.values())
+        if not own or len(busy) == 1:
+            return own / self._workers
+        weight = self.share(model).weight
+        return sum([min(pace.seconds_left(priority), own * other / weight) for pace, other in busy]) / self._workers
 
     def share(self, model: Model) -> Share:
         """What the model may take."""
@@ -82,22 +81,23 @@ class Admission:
         return self._pace[lane.queue].quickest(lane, rows)
 
     def came(self, ticket: Ticket) -> None:
-        """Count a job that is taken in."""
+        """Count a job that is taken in, and tell it its model's pace."""
         if ticket.model.key not in self._known:
             self._meet(ticket.model)
-        self._pace[ticket.model.key].job_came(ticket.work, ticket.priority)
-        self._busy[ticket.model.key] = self.share(ticket.model).weight
+        pace = ticket.pace = self._pace[ticket.model.key]
+        if not pace.jobs:
+            self._busy[ticket.model.key] = pace, self.share(ticket.model).weight
+        pace.job_came(ticket.work, ticket.priority)
 
     def had(self, ticket: Ticket, seconds: float) -> None:
         """Count time that a job under way was given."""
         ticket.seconds += seconds
-        self._pace[ticket.model.key].job_had(seconds, ticket.priority)
+        ticket.pace.job_had(seconds, ticket.priority)
 
     def ended(self, ticket: Ticket, *, served: bool) -> None:
         """Count a job that is over."""
-        pace = self._pace[ticket.model.key]
-        pace.job_ended(ticket.work, ticket.seconds, ticket.priority, served=served)
-        if not pace.jobs:
+        ticket.pace.job_ended(ticket.work, ticket.seconds, ticket.priority, served=served)
+        if not ticket.pace.jobs:
             self._busy.pop(ticket.model.key, None)
 
     def _meet(self, model: Model) -> None:

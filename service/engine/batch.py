@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from service.engine.job import Call
@@ -67,7 +66,7 @@ class Piece:
     stop: int
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """What runs next in a lane: pieces of calls. In a lane of sequences, a part of one `prompt`, or else a step or more
     of these `live` sequences; `left` are owners whose slots are free since the last batch. `alone` says that nothing else
@@ -84,12 +83,10 @@ class Batch:
     one_step: bool = False
     long: bool = False
     patient: bool = False
+    rows: int = field(init=False)
+    works: list[Work] = field(init=False)
+    """Everything that has a part in it."""
 
-    @cached_property
-    def rows(self) -> int:
-        return sum(p.stop - p.start for p in self.pieces) or (1 if self.prompt else len(self.live))
-
-    @property
-    def works(self) -> list[Work]:
-        """Everything that has a part in it."""
-        return [p.work for p in self.pieces] + ([self.prompt] if self.prompt else list(self.live))
+    def __post_init__(self) -> None:
+        self.rows = sum([p.stop - p.start for p in self.pieces]) or (1 if self.prompt else len(self.live))
+        self.works = [p.work for p in self.pieces] + ([self.prompt] if self.prompt else list(self.live))

@@ -10,7 +10,7 @@ thread and no clock, so it can be tested with a plain function in place of a gra
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class LoneCall:
 
     capability: Capability
     inputs: Arrays
+    ahead: ClassVar[int] = 0
 
     @property
     def size(self) -> int:
@@ -97,6 +98,7 @@ class SequenceCall:
     listen: Listener | None = None
     resumes: bool = False
     capability: Capability = field(default=Capability.NEXT_TOKEN, init=False)
+    ahead: ClassVar[int] = 0
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from service.engine.admission import Admission
-from service.engine.batch import INTERACTIVE, Batch, Work
+from service.engine.batch import INTERACTIVE, Batch, Piece, Work
 from service.engine.job import Call
 from service.engine.lanes import lane_of
 from service.engine.limits import Limits
@@ -23,11 +23,12 @@ log = logging.getLogger("amostra.engine")
 
 
 class Jobs:
-    """Tickets from their arrival to their end, and what they wait for. `changed` is the lock of all of it, and is
+    """Tickets from their arrival to their end, and what they wait for. `lock` is held around all of it, and `changed`
     notified when there is more to do."""
 
     def __init__(self, limits: Limits, scheduler: Scheduler, admission: Admission, observer: Observer | None) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.live: set[Ticket] = set()
         self.closed = False
         self.interactive = 0
@@ -45,7 +46,7 @@ class Jobs:
 
     def take_in(self, ticket: Ticket) -> None:
         """Count a job in, which is still to be brought. Raises NotReady."""
-        with self.changed:
+        with self.lock:
             if self.closed:
                 raise NotReady("the service is stopping: send the request to another replica")
             self.live.add(ticket)
@@ -56,7 +57,7 @@ class Jobs:
         """Have jobs that were taken in started by a worker; those that will be over `within` so many seconds, by what was
         measured, are returned, and this thread holds them from here on, to start them."""
         short = []
-        with self.changed:
+        with self.lock:
             for ticket in tickets:
                 if ticket.priority != INTERACTIVE or not self._is_short(ticket, within):
                     self._arrivals.append(ticket)
@@ -66,7 +67,7 @@ class Jobs:
         return short
 
     def _is_short(self, ticket: Ticket, within: float) -> bool:
-        return within > 0 and self._admission.pace(ticket.model).seconds_for(ticket.work) <= within
+        return within > 0 and ticket.pace.seconds_for(ticket.work) <= within
 
     def arrived(self) -> bool:
         """Whether a job waits to be started."""
@@ -83,11 +84,12 @@ class Jobs:
 
     def hold(self, batch: Batch) -> None:
         """This thread holds the jobs of a batch from here on; asked with the lock held."""
+        now = time.monotonic()
         for piece in batch.pieces:
             piece.work.owner.holders += 1
-            self._begins(piece.work.owner)
+            self._begins(piece.work.owner, now)
         if batch.prompt is not None:
-            self._begins(batch.prompt.owner)
+            self._begins(batch.prompt.owner, now)
 
     def hold_again(self, ticket: Ticket) -> bool:
         """This thread goes on with a sequence's job, unless that was cancelled; asked with the lock held."""
@@ -95,10 +97,10 @@ class Jobs:
             ticket.holders += 1
         return not ticket.cancelled
 
-    def _begins(self, ticket: Ticket) -> None:
+    def _begins(self, ticket: Ticket, now: float) -> None:
         """Some of what this job waits for is in a batch: the first time it has waited for."""
         if ticket.since is not None and self._observer:
-            self._observer.waited(ticket.model, time.monotonic() - ticket.since, ticket.trace)
+            self._observer.waited(ticket.model, now - ticket.since, ticket.trace)
         ticket.since = None
 
     def start(self, ticket: Ticket) -> None:
@@ -114,32 +116,35 @@ class Jobs:
 
     def charge(self, work: Work, seconds: float) -> None:
         """A job under way has had this much time; asked with the lock held."""
-        if work.owner in self.live:
-            self._admission.had(work.owner, seconds)
-            work.long = work.owner.seconds > self._limits.long_seconds
-
-    def collect(self, work: Work, start: int, stop: int, answer: Any) -> Work | None:
-        """Keep a piece's answer; asked with the lock held. Returns the work where nothing of it is left, and this thread is
-        to go on with it."""
         ticket = work.owner
-        work.done += stop - start
+        if ticket in self.live:
+            self._admission.had(ticket, seconds)
+            work.long = ticket.seconds > self._limits.long_seconds
+
+    def collect(self, piece: Piece, answer: Any) -> bool:
+        """Keep a piece's answer; asked with the lock held. Whether nothing of its work is left, and this thread is to go on
+        with it."""
+        work, ticket = piece.work, piece.work.owner
+        work.done += piece.stop - piece.start
         if isinstance(answer, Exception):
             work.failed = work.failed or answer
             self._scheduler.discard(ticket, work.lane)
         elif answer is not None:
-            work.parts.append((start, answer))
+            work.parts.append((piece.start, answer))
+            if work.done == work.size and not work.call.ahead:
+                ticket.lane = None
         if work.done == work.size or (work.failed is not None and work.done == work.taken):
-            return work
+            return True
         if ticket.cancelled and ticket.holders == 1:
-            return work
+            return True
         ticket.holders -= 1
-        return None
+        return False
 
     def cancel(self, ticket: Ticket) -> None:
         """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
         if ticket not in self.live:
             return
-        with self.changed:
+        with self.lock:
             if ticket not in self.live or ticket.cancelled:
                 return
             ticket.cancelled = True
@@ -152,13 +157,14 @@ class Jobs:
 
     def end(self, ticket: Ticket, result: Any = None, error: Exception | None = None) -> None:
         """Tell a job's owner how it ended, unless that was done or nobody wants to know."""
-        with self.changed:
+        with self.lock:
             if ticket not in self.live:
                 return
-            self._scheduler.discard(ticket, ticket.lane)
+            if ticket.lane is not None:
+                self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=error is None)
             if self.interactive and ticket.priority == INTERACTIVE and ticket.seconds <= self._limits.long_seconds:
-                self.spare_until = time.monotonic() + self._limits.spare_seconds
+                self.spare_until = self.interactive_until + self._limits.spare_seconds
             cancelled = ticket.cancelled
         if not cancelled:
             ticket.result, ticket.error = result, error
@@ -169,7 +175,7 @@ class Jobs:
         if not ticket.cancelled:
             try:
                 call = step(value)
-                with self.changed:
+                with self.lock:
                     if not ticket.cancelled:
                         self._wait(ticket, call)
                         return
@@ -183,14 +189,14 @@ class Jobs:
                 self.end(ticket, error=error)
                 ticket.job.close()
                 return
-        with self.changed:
+        with self.lock:
             self._scheduler.discard(ticket, ticket.lane)
             self._release(ticket, served=False)
         ticket.job.close()
 
     def _wait(self, ticket: Ticket, call: Call) -> None:
         """Put a job's call where it waits for its batches; this thread holds it no longer."""
-        lane = lane_of(ticket.model, call, self._limits, self._admission.pace(ticket.model))
+        lane = lane_of(ticket.model, call, self._limits, ticket.pace)
         ticket.lane = lane
         ticket.since = time.monotonic()
         ticket.holders -= 1

@@ -1,7 +1,5 @@
 """Which calls can share a batch, and how large it may be."""
 
-from dataclasses import replace
-
 from service.engine.batch import Lane
 from service.engine.job import Call, LoneCall, RowCall
 from service.engine.limits import Limits
@@ -31,12 +29,12 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     run_seconds = pace.seconds_of(lane, at_once)
     rows = min(room, int(limits.runs_seconds / run_seconds) * at_once if run_seconds else 0)
     if rows > at_once and not ahead:  # runs so short that several of them are within every bound on a batch's time
-        pace.lanes[ahead, key] = lane = replace(lane, max_rows=rows, each=rows, patient=rows, at_once=at_once)
+        pace.lanes[ahead, key] = lane = Lane(model.key, key, rows, each=rows, patient=rows, at_once=at_once)
         return lane
     each, patient = (
         runner.whole(pace.rows_within(lane, seconds, most)) for seconds in (limits.call_seconds, limits.patient_seconds)
     )
     if ahead:  # more rows at a time would only delay those that are to end first
         at_once = min(at_once, runner.whole(pace.knee(lane, most)))
-    pace.lanes[ahead, key] = lane = replace(lane, max_rows=at_once, each=each, patient=patient, at_once=at_once)
+    pace.lanes[ahead, key] = lane = Lane(model.key, key, at_once, each=each, patient=patient, at_once=at_once)
     return lane

@@ -82,7 +82,7 @@ class Engine:
     def stop(self) -> None:
         """Stop the workers after the batches in flight, but for those that take long; what still waits ends with an
         error."""
-        with self._changed:
+        with self._jobs.lock:
             self._jobs.closed = True
             self._changed.notify_all()
         self._watchdog.stop()
@@ -143,7 +143,7 @@ class Engine:
         def fits(lane: Lane, rows: int) -> bool:
             return alone if lane.slots else self._admission.quickest(lane, rows) <= min(left, most)
 
-        with self._changed:
+        with self._jobs.lock:
             if self._jobs.closed or left <= 0:
                 return None
             batch = self._scheduler.next_batch(self._most_long(), 0, fits)
@@ -153,7 +153,7 @@ class Engine:
 
     def _call_worker(self) -> None:
         """Wake a worker where there is something to do; one that sees more than enough for it wakes the next."""
-        with self._changed:
+        with self._jobs.lock:
             if self._more():
                 self._changed.notify()
 
@@ -173,7 +173,7 @@ class Engine:
 
     def waiting_rows(self, model: Model) -> int:
         """Rows that are in no batch yet."""
-        with self._changed:
+        with self._jobs.lock:
             return self._scheduler.waiting_rows(model.key)
 
     def calm(self) -> bool:
@@ -193,7 +193,7 @@ class Engine:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._jobs.lock:
                 while (found := self._take(self._most_patient())) is None:
                     if self._jobs.closed:
                         return
@@ -248,7 +248,7 @@ class Engine:
             self._settling.settle(found, ModelFailed("it hangs"), 0.0)
             return True
         runner = model.runners[found.works[0].call.capability]
-        with self._changed:
+        with self._jobs.lock:
             expected = self._admission.pace(model).seconds_of(found.lane, found.rows)
         run = self._watchdog.begin(found, model, expected)
         start = time.monotonic()
@@ -261,7 +261,7 @@ class Engine:
         return True
 
     def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
-        with self._changed:
+        with self._jobs.lock:
             others, seen = batch.one_step or self._more(), self._scheduler.changes
         until = time.monotonic() + self._limits.step_seconds
 

@@ -49,8 +49,10 @@ class Pace:
     def job_ended(self, work: float, seconds: float, priority: int = INTERACTIVE, *, served: bool) -> None:
         """Count a job that is over, and the time that it had in all; only a served one says something about the rate."""
         self.jobs -= 1
-        self._backlog[priority] = max(0.0, self._backlog[priority] - work) if self.jobs else 0.0
-        self._spent[priority] = max(0.0, self._spent[priority] - seconds) if self.jobs else 0.0
+        self._backlog[priority] -= work
+        self._spent[priority] -= seconds
+        if not self.jobs:  # the sums of many floats are nearly 0
+            self._backlog, self._spent = [0.0, 0.0], [0.0, 0.0]
         if served:
             self._work = self._work * _FORGET_WORK + work
             self._seconds = self._seconds * _FORGET_WORK + seconds
@@ -59,9 +61,10 @@ class Pace:
         """How long what is left of the accepted work will take one worker that goes before a new job."""
         if not self._work:
             return 0.0
-        levels = slice(0, priority + 1)
-        expected = sum(self._backlog[levels]) * self._seconds / self._work
-        return max(0.0, expected - sum(self._spent[levels]))
+        backlog, spent = self._backlog[INTERACTIVE], self._spent[INTERACTIVE]
+        if priority != INTERACTIVE:
+            backlog, spent = sum(self._backlog), sum(self._spent)
+        return max(0.0, backlog * self._seconds / self._work - spent)
 
     def seconds_for(self, work: float) -> float:
         """How long a job of so much work will take; infinity where nothing was measured."""

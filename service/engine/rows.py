@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnxruntime as ort
 
-from service.engine.batch import Batch
+from service.engine.batch import Batch, Piece
 from service.engine.job import Arrays
 from service.engine.trials import Trials
 from service.engine.width import Widen, Width
@@ -85,7 +85,7 @@ class RowRunner:
 
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
-        pieces = [{n: a[p.start : p.stop] for n, a in p.work.call.inputs.items()} for p in batch.pieces]  # type: ignore[union-attr]
+        pieces = [_inputs(piece) for piece in batch.pieces]
         if batch.alone and self._width.wanted():
             few = slice(min(batch.lane.at_once, self.max_rows))
             self._width.make({n: pieces[0][n][few].astype(dtype) for n, dtype in self._inputs.items()})
@@ -179,6 +179,13 @@ class RowRunner:
             self._bound.move_to_end(key)
             while len(self._bound) > _KEPT_BINDINGS:
                 self._bound.popitem(last=False)
+
+
+def _inputs(piece: Piece) -> Arrays:
+    inputs: Arrays = piece.work.call.inputs  # type: ignore[union-attr]
+    if piece.stop - piece.start == piece.work.size:
+        return inputs
+    return {name: array[piece.start : piece.stop] for name, array in inputs.items()}
 
 
 def _rows(piece: Arrays) -> int:

@@ -12,7 +12,7 @@ find one free.
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Piece, Work
@@ -33,9 +33,10 @@ class _RowLane:
         self.waiting[work.priority].append(work)
 
     def urgency(self, *, long: bool = True) -> int | None:
-        if long:
-            return next((level for level, works in enumerate(self.waiting) if works), None)
-        return next((level for level, works in enumerate(self.waiting) if not all(w.long for w in works)), None)
+        for level, works in enumerate(self.waiting):
+            if works and (long or not all(work.long for work in works)):
+                return level
+        return None
 
     def rows(self) -> int:
         return sum(work.left for works in self.waiting for work in works)
@@ -49,30 +50,39 @@ class _RowLane:
         """A batch of what waits, while so many workers are idle."""
         level = self.urgency(long=long)
         everyone = self.waiting[level] if level is not None else deque()
-        works = sorted((work for work in everyone if long or not work.long), key=lambda work: work.end)
+        works = [work for work in everyone if long or not work.long]
+        rows = [work.left for work in works]
         room = self.lane.max_rows if level == INTERACTIVE else min(self.lane.max_rows, self.lane.patient)
         several = room > self.lane.at_once
         if several:  # each idle worker gets its part of what is there
-            part = -(-sum(work.left for work in works) // idle)
+            part = -(-sum(rows) // idle)
             room = min(room, -(-part // self.lane.at_once) * self.lane.at_once)
-        share, takes = max(1, room // max(1, len(works))), []
+        if sum(rows) > room or max(rows, default=0) > self.lane.each:
+            works.sort(key=lambda work: work.end)
+            rows = self._shared(works, room, several=several)
+        pieces = []
+        for work, count in zip(works, rows, strict=True):
+            if count:
+                pieces.append(Piece(work, work.taken, work.taken + count))
+                work.taken += count
+                everyone.remove(work)
+                if work.left:
+                    everyone.append(work)
+        return Batch(self.lane, tuple(pieces), long=all(piece.work.long for piece in pieces))
+
+    def _shared(self, works: list[Work], room: int, *, several: bool) -> list[int]:
+        """How many rows of each are taken, where not all fit."""
+        share, takes = max(1, room // len(works)), []
         for work in works:
             # Large calls have several short runs in turn: parts of all of them in each would take time to put together.
             takes.append(0 if several and work.left > share else min(work.left, share, room, self.lane.each))
             room -= takes[-1]
-        pieces = []
         for i, work in enumerate(works):
             # What the small ones left over goes to those who have more, the first in line first.
             more = min(room, min(work.left, self.lane.each) - takes[i])
             room -= more
-            if takes[i] + more:
-                pieces.append(Piece(work, work.taken, work.taken + takes[i] + more))
-        for piece in pieces:
-            piece.work.taken = piece.stop
-            everyone.remove(piece.work)
-            if piece.work.left:
-                everyone.append(piece.work)
-        return Batch(self.lane, tuple(pieces), long=all(piece.work.long for piece in pieces))
+            takes[i] += more
+        return takes
 
     def finish(self) -> None:
         """Nothing: any number of batches may be in flight."""
@@ -114,7 +124,7 @@ class Scheduler:
         if lane is None:
             lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
         if isinstance(work.call, RowCall):
-            work.end = queue.order.end_of(work.owner, work.call.size + work.call.ahead)
+            work.end = queue.order.end_of(work.owner, work.size + work.call.ahead)
         lane.add(work)
 
     def runnable(self, most_long: int | None = None, most_patient: int | None = None) -> bool:
@@ -160,7 +170,7 @@ class Scheduler:
         queue.in_flight += 1
         queue.order.ran(sum(piece.stop - piece.start for piece in batch.pieces))
         for work in (piece.work for piece in batch.pieces):
-            if not work.left and not (isinstance(work.call, RowCall) and work.call.ahead):
+            if not work.left and not work.call.ahead:
                 queue.order.served(work.owner)
         self._long += batch.long
         if isinstance(lane, SequenceLane) or lane.urgency() is not None:
@@ -168,8 +178,10 @@ class Scheduler:
             queue.lanes[key] = lane
         if urgency == BACKGROUND:
             self._patient += 1
-            return replace(batch, patient=True)
-        return replace(batch, alone=True) if quiet and most_long is None and not self.runnable(None, 0) else batch
+            batch.patient = True
+        elif quiet and most_long is None:
+            batch.alone = not self.runnable(None, 0)
+        return batch
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""

@@ -24,7 +24,7 @@ class Settling:
 
     def __init__(self, jobs: Jobs, scheduler: Scheduler, admission: Admission, observer: Observer | None) -> None:
         self._jobs = jobs
-        self._changed = jobs.changed
+        self._lock = jobs.lock
         self._scheduler = scheduler
         self._admission = admission
         self._observer = observer
@@ -38,7 +38,7 @@ class Settling:
             self._nothing(batch, outcome, seconds)
         else:
             self._rows(model, batch, *outcome, seconds)
-        with self._changed:
+        with self._lock:
             self._scheduler.finish(batch, seconds)
 
     def _steps(self, model: Model, batch: Batch, progress: Progress, seconds: float) -> None:
@@ -47,7 +47,7 @@ class Settling:
             if progress.prompt_done and batch.prompt is not None:
                 ticket = batch.prompt.owner
                 self._observer.first_token(model, time.monotonic() - ticket.submitted, ticket.trace)
-        with self._changed:
+        with self._lock:
             for work in batch.works:
                 self._jobs.charge(work, seconds / len(batch.works))
             if progress.prompt_done and batch.prompt is not None:
@@ -63,14 +63,14 @@ class Settling:
     ) -> None:
         if self._observer:
             self._observer.batch(model, batch, seconds, padding)
-        with self._changed:
+        with self._lock:
             self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds, alone=batch.alone)
         self._collect(batch, answers, seconds)
 
     def _nothing(self, batch: Batch, error: Exception, seconds: float) -> None:
         self._collect(batch, [error] * len(batch.pieces), seconds)
         sequences = batch.works if not batch.pieces else []
-        with self._changed:
+        with self._lock:
             for work in sequences:
                 self._scheduler.give_up(work)
             over = [work.owner for work in sequences if self._jobs.hold_again(work.owner)]
@@ -80,14 +80,12 @@ class Settling:
     def _collect(self, batch: Batch, answers: Sequence[Arrays | Exception], seconds: float) -> None:
         """Hand the answers of a batch's pieces to their jobs, and go on with those that have all of theirs."""
         rows = batch.rows
-        with self._changed:
-            for piece in batch.pieces:
+        over = []
+        with self._lock:
+            for piece, answer in zip(batch.pieces, answers, strict=True):
                 self._jobs.charge(piece.work, seconds * (piece.stop - piece.start) / rows)
-            over = [
-                work
-                for piece, answer in zip(batch.pieces, answers, strict=True)
-                if (work := self._jobs.collect(piece.work, piece.start, piece.stop, answer))
-            ]
+                if self._jobs.collect(piece, answer):
+                    over.append(piece.work)
         for work in over:
             self._jobs.resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
 

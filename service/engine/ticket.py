@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from service.engine.batch import Batch, Lane
 from service.engine.job import Job
+from service.engine.pace import Pace
 from service.engine.rows import RowRunner
 from service.engine.sequences import Progress, SequenceRunner
 
@@ -36,7 +37,9 @@ class Ticket:
     """One job under way. `on_done(ticket)` is called once, on a worker's thread, when `result` or `error` is set; it is
     not called for a ticket that was cancelled.
 
-    `seconds` are its share of the batches so far. `since` is when it began to wait for a batch, None while it does not. `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
+    `pace` is its model's, known once it is taken in. `lane` is where the scheduler may still have something of it, None where
+    it has nothing. `seconds` are its share of the batches so far. `since` is when it began to wait for a batch, None while it
+    does not. `holders` counts the workers that have rows of the job in a batch, or advance it: its generator is closed by the
     last of them.
     """
 
@@ -49,6 +52,7 @@ class Ticket:
         "lane",
         "model",
         "on_done",
+        "pace",
         "priority",
         "result",
         "seconds",
@@ -75,6 +79,7 @@ class Ticket:
         self.on_done = on_done
         self.group = group
         self.trace = trace
+        self.pace: Pace
         self.lane: Lane | None = None
         self.result: Any = None
         self.error: Exception | None = None

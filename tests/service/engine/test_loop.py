@@ -64,6 +64,21 @@ class TestResults:
             assert sorted(ticket.result for ticket in book.wait(16)) == [i * 2**8 for i in range(16)]
         assert len(model.runner.batches) <= 8 + 2
 
+    @pytest.mark.parametrize("ahead", [0, 7])
+    def test_the_scheduler_keeps_nothing_of_a_job_that_has_ended(
+        self, engine: Engine, model: FakeModel, book: Book, ahead: int
+    ) -> None:
+        """One that asks for less than it announced, too: its place in the order would be somebody else's."""
+
+        def short() -> Job:
+            yield RowCall(Capability.DECODE, call(1.0).inputs, ahead)
+
+        for _ in range(20):
+            engine.submit(model, short(), 1, book.done)
+        book.wait(20)
+        assert engine.waiting_rows(model) == 0
+        assert engine._scheduler._queues[model.key].order._asked == {}
+
     def test_a_job_that_needs_no_graph_ends_too(self, engine: Engine, model: FakeModel, book: Book) -> None:
         def at_once() -> Job:
             return 7
