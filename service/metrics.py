@@ -75,6 +75,7 @@ class Metrics:
         )
         self.under_way = 0
         gauge("requests_in_progress", "Requests under way.").set_function(lambda: self.under_way)
+        self.held = gauge("request_bytes", "What the bodies of requests under way, and the arrays made of them, take.")
         self.key_requests = counter("key_requests", "Requests by the id of their API key.", "key", "status")
         self.key_seconds = counter("key_compute_seconds", "Time of workers that a key's jobs had.", "key")
         self.queue_wait = histogram("queue_wait_seconds", "From a call's arrival to its batch.", _FAST, "model")

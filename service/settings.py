@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     queue_requests: Positive = 1024
     """Requests waiting or running at once, over all models. One model has four times as many as there is room left for at
     most: 819 of 1,024, so that others find room."""
+    requests_mb: Positive = 512
+    """MiB that the bodies of requests, from their first bytes, and the arrays made of them may take together; what would be
+    more is refused with 429."""
     per_model: dict[str, PerModel] = {}
     """By name: `{"mnist-gan": {"weight": 2.0, "queue_seconds": 5, "queue_requests": 64}}`. Under load a model of weight 2
     gets twice the time of one of weight 1."""

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from contract.manifest import Data
 from service.api.aside import aside
 from service.api.headers import header
+from service.api.held import Hold, hold_of
 from service.codecs import npy, numbers, picture, table
 from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from service.schemas import ItemsBody
@@ -55,10 +56,14 @@ class File:
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The body. Raises TooLarge as soon as it is known, by Content-Length if there is one."""
+    """The body. Raises TooLarge as soon as it is known, by Content-Length if there is one, and Overloaded where other
+    requests hold too much."""
     declared = header(request, b"content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
+    hold = hold_of(request)
+    if declared.isdecimal():
+        if int(declared) > limit:
+            raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
+        hold.check(int(declared))
     chunks, size = [], 0
     while True:
         message = await request.receive()
@@ -68,6 +73,7 @@ async def read(request: Request, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"body: more than {limit} bytes: send less at once")
+        hold.grow(len(chunk))
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)
@@ -260,10 +266,10 @@ def _is_much(file: File) -> bool:
     return not (picture.is_small(file.blob) or table.is_small(file.blob, file.media_type))
 
 
-def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
-    """All images as one batch (N, C, H, W). They must be of one size.
+def images(files: list[File], data: Data, settings: Settings, hold: Hold | None = None) -> np.ndarray:
+    """All images as one batch (N, C, H, W). They must be of one size. What they take is added to what the request holds.
 
-    Raises Invalid, BadRequest or TooLarge, naming the image.
+    Raises Invalid, BadRequest or TooLarge, naming the image, and Overloaded.
     """
     if not files:
         raise Invalid("image: expected at least one image, found none", field="image")
@@ -279,6 +285,8 @@ def images(files: list[File], data: Data, settings: Settings) -> np.ndarray:
             image = picture.decode(file.blob, data.shape[0] or 1, settings.max_pixels, file.field)
             check_sides(image[None], data, file.field)
             batches.append(image[None])
+        if hold is not None:
+            hold.grow(batches[-1].nbytes)
     if len(batches) > 1 and len(sizes := {b.shape[1:] for b in batches}) > 1:
         raise Invalid(f"image: expected images of one size, found {sorted(sizes)}: send them one by one", field="image")
     count = sum(map(len, batches))

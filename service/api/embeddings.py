@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.api import answer, asked, body, items
 from service.api.aside import aside
+from service.api.held import hold_of
 from service.api.results import result
 from service.api.state import state_of
 from service.codecs import npy, table
@@ -29,9 +30,11 @@ async def embed(request: Request) -> Response:
     model = await asked.model(request, state, ask.model, "embed", items.kind_of(ask))
     embedding.check_dimensions(model, ask.dimensions)
     much = body.is_much(request, files)
-    given = await aside(much, items.read, model, ask, files, state.settings, "embeds")
+    hold = hold_of(request)
+    given = await aside(much, items.read, model, ask, files, state.settings, "embeds", hold)
     encoding = ask.encoding_format
     del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
+    hold.keep(items.bytes_of(given))
     found = await result(request, state, model, "embed", _job(model, given), given)
     if kind == npy.MEDIA_TYPE:
         return Response(npy.encode(found), 200, {"x-amostra-model": model.id}, npy.MEDIA_TYPE)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from contract import Capability
 from service.api import answer, asked, body, previews
 from service.api.aside import aside
+from service.api.held import Hold, hold_of
 from service.api.results import result, results
 from service.api.state import state_of
 from service.codecs import npy, picture
@@ -53,7 +54,7 @@ async def edit(request: Request) -> Response:
     kind = answer.choose(request, OFFERS, ask.response_format)
     model = await asked.model(request, state, ask.model, "edit")
     much = body.is_much(request, files)
-    image, hole = await aside(much, _image_and_hole, files, model, state.settings)
+    image, hole = await aside(much, _image_and_hole, files, model, state.settings, hold_of(request))
     _check_n_and_size(model, ask, _most(model, "edit", state.settings), image.shape[2:])
     label = generating.resolve_label(model, ask.label, ask.prompt)
     seed = noise.draw_seed() if ask.seed is None else ask.seed
@@ -74,10 +75,13 @@ async def denoise(request: Request) -> Response:
     ask, files = await body.read_files(request, DenoiseBody, DenoiseFields, state.settings)
     kind = answer.choose(request, OFFERS, ask.response_format)
     model = await asked.model(request, state, ask.model, "denoise")
-    denoising.check_sigma(model, ask.sigma)
-    noisy = await aside(body.is_much(request, files), body.images, files, model.manifest.data, state.settings)
-    job = denoising.denoise(model, noisy, ask.sigma), samples.work(noisy, model.manifest.data)
-    done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, ask.sigma))
+    sigma, data, hold = ask.sigma, model.manifest.data, hold_of(request)
+    denoising.check_sigma(model, sigma)
+    noisy = await aside(body.is_much(request, files), body.images, files, data, state.settings, hold)
+    del ask, files  # a request may wait for long
+    hold.keep(noisy.nbytes)
+    job = denoising.denoise(model, noisy, sigma), samples.work(noisy, data)
+    done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, sigma))
     state.metrics.drew(model.id, "denoise", len(noisy))
     levels = [] if done.sigma is None else done.sigma.tolist()
     each = (
@@ -93,11 +97,13 @@ async def restore(request: Request) -> Response:
     ask, files = await body.read_files(request, RestoreBody, DenoiseFields, state.settings)
     kind = answer.choose(request, OFFERS, ask.response_format)
     model = await asked.model(request, state, ask.model, "restore")
-    restoring.check_sigma(model, ask.sigma)
-    degraded = restoring.degraded(model)
-    images = await aside(body.is_much(request, files), body.images, files, degraded, state.settings)
-    job = restoring.restore(model, images, ask.sigma), samples.work(images, degraded)
-    whole = await result(request, state, model, "restore", job, (images, ask.sigma))
+    sigma, degraded, hold = ask.sigma, restoring.degraded(model), hold_of(request)
+    restoring.check_sigma(model, sigma)
+    images = await aside(body.is_much(request, files), body.images, files, degraded, state.settings, hold)
+    del ask, files  # a request may wait for long
+    hold.keep(images.nbytes)
+    job = restoring.restore(model, images, sigma), samples.work(images, degraded)
+    whole = await result(request, state, model, "restore", job, (images, sigma))
     state.metrics.drew(model.id, "restore", len(whole))
     return await answer.images(kind, whole, {"model": model.id}, _items(model, len(whole)))
 
@@ -153,11 +159,13 @@ def _check_n_and_size(
         raise Invalid(f"size: model {model.id} draws {width}x{height}, found {ask.size!r}: leave it out", field="size")
 
 
-def _image_and_hole(files: list[body.File], model: LoadedModel, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def _image_and_hole(
+    files: list[body.File], model: LoadedModel, settings: Settings, hold: Hold
+) -> tuple[np.ndarray, np.ndarray]:
     """The one image (1, C, H, W), and where it is to be drawn anew: (H, W) bool."""
     pictures = [file for file in files if file.name != "mask"]
     masks = [file for file in files if file.name == "mask"]
-    image = body.images(pictures, model.manifest.data, settings)
+    image = body.images(pictures, model.manifest.data, settings, hold)
     if len(image) != 1 or len(masks) > 1:
         found = f"{len(image)} images and {len(masks)} masks"
         raise Invalid(f"image: expected one image and at most one mask, found {found}: send them alone", field="image")

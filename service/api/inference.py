@@ -14,6 +14,7 @@ from starlette.responses import Response
 from contract import Capability, TensorSpec
 from service.api import answer, asked, body
 from service.api.aside import aside
+from service.api.held import hold_of
 from service.api.results import result
 from service.api.state import state_of
 from service.api.terms import PRIORITY, TIMEOUT
@@ -103,16 +104,19 @@ async def infer(request: Request) -> Response:
     if kind not in ("", answer.JSON, OCTETS):
         raise UnsupportedMediaType(f"content-type: expected {answer.JSON} or {OCTETS}, found {kind[:80]!r}")
     blob = await body.read(request, state.settings.max_body_bytes)
-    ask, given = await aside(len(blob) > _MUCH, _parse, blob, request.headers, state.settings.max_body_bytes)
+    much = len(blob) > _MUCH
+    ask, given = await aside(much, _parse, blob, request.headers, state.settings.max_body_bytes)
     entry, capability = _find(request)
     model = await asked.loaded(request, state, entry)
     wanted = _wanted(ask, [tensor.name for tensor in model.manifest.capabilities[capability].outputs])
-    inputs = await aside(len(blob) > _MUCH, inferring.check, model, capability, given, state.settings)
+    about = {"model_name": request.path_params["name"], "model_version": model.version}
+    about |= {"id": ask.id} if ask.id else {}
+    inputs = await aside(much, inferring.check, model, capability, given, state.settings)
+    del blob, ask, given  # a request may wait for long
+    hold_of(request).keep(sum(array.nbytes for array in inputs.values()))
     job = inferring.infer(model, capability, inputs), inferring.work(model, capability, inputs)
     found = await result(request, state, model, f"infer {capability}", job, list(inputs.values()))
     outputs = {name: found[name] for name in wanted}
-    about = {"model_name": request.path_params["name"], "model_version": model.version}
-    about |= {"id": ask.id} if ask.id else {}
     return await aside(sum(array.size for array in outputs.values()) > _MUCH, _answer, about, outputs, wanted)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from service.api import body
+from service.api.held import Hold
 from service.codecs import apart, columns, table
 from service.errors import Invalid, TooLarge
 from service.model import LoadedModel
@@ -25,10 +26,10 @@ def kind_of(ask: object) -> str | None:
     return "text" if isinstance(ask, ItemsBody) and ask.input is not None else None
 
 
-def read(model: LoadedModel, ask: object, files: list[body.File], settings: Settings, verb: str) -> Items:
+def read(model: LoadedModel, ask: object, files: list[body.File], settings: Settings, verb: str, hold: Hold) -> Items:
     """The request's items, checked against the model; `verb` says what it does with them, for people.
 
-    Raises Invalid, BadRequest or TooLarge, naming the field.
+    Raises Invalid, BadRequest or TooLarge, naming the field, and Overloaded.
     """
     data = model.manifest.data
     text = ask.input if isinstance(ask, ItemsBody) else None
@@ -55,7 +56,7 @@ def read(model: LoadedModel, ask: object, files: list[body.File], settings: Sett
         return table.decode(rows_of.blob, rows_of.media_type, known, *limits)
     if data.kind == "vector" and (data.columns or _holds_rows(inputs)):
         return _rows(inputs, model, settings)
-    batch = body.images(files, data, settings) if files else _numbers(inputs, model)
+    batch = body.images(files, data, settings, hold) if files else _numbers(inputs, model)
     _limit(len(batch), settings.max_rows, "inputs")
     samples.check_range(batch, data, given[0])
     return batch
@@ -102,6 +103,11 @@ def _numbers(inputs: Any, model: LoadedModel) -> np.ndarray:
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise Invalid(f"inputs: expected rows of {width} numbers, found an array {list(array.shape)}", field="inputs")
     return array
+
+
+def bytes_of(items: Items) -> int:
+    """What they take in memory."""
+    return sum(ids.nbytes for ids in items) if isinstance(items, list) else items.nbytes
 
 
 def _limit(count: int, limit: int, field: str) -> None:

@@ -97,6 +97,8 @@ class RequestMiddleware:
                 response = answer.error(error, scope["path"], request_id)
                 await response(scope, receive, send_with_id)
         finally:
+            if "amostra.hold" in scope:
+                scope["amostra.hold"].release()
             self._count(scope, status, error or scope.get("amostra.error"), time.perf_counter() - start, whole, tracing)
             del error  # its traceback knows this frame: a circle, with the request in it
 

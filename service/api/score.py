@@ -11,6 +11,7 @@ from starlette.responses import Response
 from contract import Capability
 from service.api import answer, asked, body, items
 from service.api.aside import aside
+from service.api.held import hold_of
 from service.api.results import result
 from service.api.state import State, state_of
 from service.codecs import npy, overlay, picture, table
@@ -39,10 +40,12 @@ async def score(request: Request) -> Response:
     if kind == answer.PNG and model.manifest.data.kind != "image":
         raise NotAcceptable(f"accept: model {model.id} scores no images: expected {answer.JSON}, found {kind}")
     explain = ask.explain or kind == answer.PNG
-    given = await aside(body.is_much(request, files), items.read, model, ask, files, state.settings, "scores")
+    hold = hold_of(request)
+    given = await aside(body.is_much(request, files), items.read, model, ask, files, state.settings, "scores", hold)
     fdr = ask.fdr
     alpha = None if fdr is not None else ask.alpha or ALPHA
     del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
+    hold.keep(items.bytes_of(given))
     scores = await result(request, state, model, "score", _job(model, given, explain), (given, explain))
     _observe(state, model, scores)
     much = len(scores) > _INLINE_ITEMS or explain

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from service.api.held import Held
 from service.api.turns import Turns
 from service.catalog import Catalog
 from service.engine.loop import Engine
@@ -31,10 +32,13 @@ class State:
     desk: "Desk | None" = None
     results: ResultCache = field(init=False)
     turns: Turns = field(init=False)
+    held: Held = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "results", ResultCache(self.settings.result_cache_mb * 2**20))
         object.__setattr__(self, "turns", Turns(self.engine, self.metrics))
+        object.__setattr__(self, "held", Held(self.settings.requests_mb * 2**20))
+        self.metrics.held.set_function(lambda: self.held.bytes)
 
     def charge(self, key: str, seconds: float) -> None:
         """A key's jobs had so much of a worker's time."""

@@ -42,6 +42,7 @@ def api(own: Api, caplog: pytest.LogCaptureFixture) -> Iterator[Api]:
     yield own
     own.gate.open()
     own.run(own.idle())
+    assert own.app.state.service.held.bytes == 0
     own.run(asyncio.sleep(0))
     gc.collect()
     complaints = [r.getMessage() for phase in ("call", "teardown") for r in caplog.get_records(phase)]
