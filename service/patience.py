@@ -30,7 +30,7 @@ Part = Literal["head", "body", "answer"]
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Since when a connection waits for its client, and how much had moved then."""
+    """Since when a connection waits for its client, later by what has moved, and how much had moved at the last look."""
 
     part: Part
     cycle: Any
@@ -39,8 +39,8 @@ class _Wait:
 
 
 class Patience:
-    """Looks at the connections of a server. Each part of a request may take so many `seconds`, and a body and an answer
-    one more for each BYTES_PER_SECOND. `on_end` is told of what a client was too slow with."""
+    """Looks at the connections of a server. A head may take so many `seconds`; a body and an answer may be so far behind
+    BYTES_PER_SECOND, and what went fast before gives no more time. `on_end` is told of what a client was too slow with."""
 
     def __init__(self, server: uvicorn.Server, seconds: float, on_end: Callable[[Part], None]) -> None:
         self._server = server
@@ -75,11 +75,12 @@ class Patience:
             moved, wait = _moved(connection, part), self._waits.get(connection)
             if wait is None or wait.part != part or wait.cycle is not connection.cycle:
                 wait = _Wait(part, connection.cycle, now, moved)
-            if now - wait.since > self._seconds + (moved - wait.moved) / BYTES_PER_SECOND:
+            since = min(now, wait.since + (moved - wait.moved) / BYTES_PER_SECOND)
+            if now - since > self._seconds:
                 connection.transport.abort()
                 self._on_end(part)
             else:
-                waits[connection] = wait
+                waits[connection] = _Wait(part, wait.cycle, since, moved)
         self._waits = waits
 
 

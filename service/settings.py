@@ -92,8 +92,8 @@ class Settings(BaseSettings):
     request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     """An answer that takes longer is given up with 504."""
     slow_client_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """A client may take so long to send a request's head, and its body, and to read an answer, and a second longer for each
-    1,000 bytes of the latter two; then its connection is ended."""
+    """A client may take so long to send a request's head, and be so far behind 1,000 bytes a second in sending its body and
+    in reading an answer; then its connection is ended."""
     hang_seconds: Annotated[float, Field(gt=0)] = 60.0
     """A batch that takes longer than this, and 20 times as long as its like, is ended, and its model is refused. So is one
     whose first run, on loading, takes as long."""

@@ -139,6 +139,17 @@ def test_a_body_that_takes_long_for_its_size_is_taken(server: Server) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
+def test_a_body_that_comes_fast_and_then_no_further(server: Server) -> None:
+    """What was sent fast gives no time for later: 190 kB would be three minutes."""
+    before = counted(server, "body")
+    with closing(connect(server)) as client:
+        start = time.monotonic()
+        client.sendall(HEAD.format(path="/v1/score", length=200_000).encode() + b" " * 190_000)
+        assert ended(client)
+        assert SECONDS * 0.9 < time.monotonic() - start < SECONDS + 5
+    assert counted(server, "body") == before + 1
+
+
 def test_an_answer_that_nobody_reads(server: Server) -> None:
     """Large ones, one after the other, into a small window, until there is no room for more."""
     body = json.dumps({"model": GENERATOR, "n": 1000, "latents": [[0.0] * 4] * 1000}).encode()
