@@ -30,7 +30,7 @@ from service.patience import Patience
 from service.providers import find_device
 from service.settings import load_settings
 from service.signing import Verifier
-from service.stopping import server_here
+from service.stopping import end_with_parent, server_here
 
 if TYPE_CHECKING:
     from service.batches.desk import Desk
@@ -124,6 +124,9 @@ class Amostra:
             Patience(server, settings.slow_client_seconds, lambda part: metrics.slow.labels(part).inc()).start()
         halt = self.desk.halt if self.desk is not None else lambda: None
         asgi.stopping.take_over(settings.drain_seconds, lambda: metrics.under_way, self.engine.stop, halt)
+        if bentoml.server_context.worker_index is not None:
+            # A supervisor that is killed ends nobody: its worker would go on, on an address that no other can then have.
+            end_with_parent()
         # Start-up garbage never becomes younger: collections look at requests only. These leave no circles behind
         # (tests/service/api/test_garbage.py), so there is next to nothing to find.
         gc.collect()

@@ -11,6 +11,7 @@ shares the listening socket, all those that the kernel still accepts for a worke
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ import uvicorn
 
 log = logging.getLogger("amostra")
 
+_SET_PARENT_DEATH_SIGNAL = 1
 _LOOK_SECONDS = 0.02
 _SETTLE_SECONDS = 0.25
 """For requests on connections that were there before the listening socket closed."""
@@ -33,6 +35,16 @@ def server_here() -> uvicorn.Server | None:
     """The server of this process, whose handler of SIGTERM was not taken over yet."""
     owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return owner if isinstance(owner, uvicorn.Server) else None
+
+
+def end_with_parent() -> None:
+    """Have SIGTERM sent to this process when the one that started it ends."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # on Linux
+    if prctl is not None:
+        parent = os.getppid()
+        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it ended just now
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Stopping:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,19 +72,14 @@ class Server:
             except httpx.TransportError as error:
                 found = error
 
-    def processes(self) -> list[int]:
-        """Its processes, by their process group."""
+    def processes(self) -> list[psutil.Process]:
+        """The one that was started, and those that it started: its worker is in a session of its own."""
         assert self.process is not None
-        group = self.process.pid
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(path.parent.name))
-        return found
+        try:
+            first = psutil.Process(self.process.pid)
+            return [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
     def terminate(self, seconds: float = 30) -> int:
         """SIGTERM; returns the exit code."""
@@ -95,10 +91,9 @@ class Server:
         """End whatever is left of it."""
         if self.process is None:
             return
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait(10)
 
 

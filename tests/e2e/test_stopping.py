@@ -6,11 +6,15 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
+import psutil
 
 from deploy.container_test import load
 from tests.e2e.conftest import Start
+from tests.e2e.server import Server
+from tests.toys import directories
 
 
 def test_nothing_is_lost_under_load(start: Start) -> None:
@@ -70,3 +74,22 @@ def test_what_takes_too_long_is_given_up_with_an_answer(start: Start) -> None:
     asking.join(10)
     assert answers[0].status_code == 503
     assert "stopping" in answers[0].json()["detail"]
+
+
+def test_a_worker_ends_in_good_order_with_its_supervisor(tmp_path: Path) -> None:
+    """`bentoml serve` keeps a process in front of the one that serves: where it is killed, none is left on its address."""
+    server = Server(directories.write_store(tmp_path / "store"), tmp_path, {"AMOSTRA_PROVIDER": "cpu"})
+    try:
+        server.start()
+        server.until("/readyz", 200)
+        supervisor, *workers = server.processes()
+        assert len(workers) == 1
+        ask = {"prompt": "To be", "max_tokens": 2000, "stream": True, "seed": 1}
+        with httpx.stream("POST", f"{server.url}/v1/completions", json=ask, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            supervisor.kill()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert not psutil.wait_procs(workers, 10)[1]
+    finally:
+        server.kill()
