@@ -2,13 +2,16 @@
 
 Parquet's decoder is native code that trusts its input: a kilobyte can make it ask for all memory there is, and no check of
 the file's index tells. So it runs where little can be asked for, and a file that costs more than a limit costs that process
-and nothing else. The process is started by the first file, and serves all that follow.
+and nothing else. The process is started by the first file, and serves all that follow. It says when it is ready to read:
+only from then on a file's time counts, for a start that takes long on a busy machine says nothing of the file.
 
 Both ways a message is a JSON object and bytes, each with its length before it, 8 bytes, little-endian.
 """
 
 import contextlib
+import io
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -19,18 +22,25 @@ import numpy as np
 
 from contract.manifest import Column
 from service.codecs import table
-from service.errors import AmostraError, BadRequest, Invalid, TooLarge
+from service.errors import AmostraError, BadRequest, Invalid, NotReady, TooLarge
+
+log = logging.getLogger("amostra.http")
 
 SECONDS = 10.0
+START_SECONDS = 60.0
 MEGABYTES = 2048
+_RETRY_SECONDS = 2.0
 _ERRORS: dict[str, type[AmostraError]] = {kind.code: kind for kind in (BadRequest, Invalid, TooLarge)}
 
 
 class Reader:
     """The process, and how to talk to it. Safe to use from several threads: they take turns."""
 
-    def __init__(self, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> None:
+    def __init__(
+        self, seconds: float = SECONDS, megabytes: int = MEGABYTES, start_seconds: float = START_SECONDS
+    ) -> None:
         self._seconds = seconds
+        self._start_seconds = start_seconds
         self._megabytes = megabytes
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -38,7 +48,7 @@ class Reader:
     def decode(
         self, blob: bytes, columns: Sequence[Column], max_rows: int, max_bytes: int, field: str = "body"
     ) -> np.ndarray:
-        """A Parquet file's rows as vectors (N, D) float32. Raises as table.decode does."""
+        """A Parquet file's rows as vectors (N, D) float32. Raises as table.decode does, and NotReady."""
         about = {
             "columns": [column.model_dump() for column in columns],
             "max_rows": max_rows,
@@ -46,7 +56,9 @@ class Reader:
             "field": field,
         }
         with self._lock:
-            answer = self._ask(about, blob)
+            if self._process is None or self._process.poll() is not None:
+                self._start(field)
+            answer = self._hear(self._seconds, about, blob)
         if answer is None:
             raise BadRequest(
                 f"{field}: expected {table.PARQUET} that can be read within {self._seconds:g} s and "
@@ -63,25 +75,41 @@ class Reader:
         with self._lock:
             self._end()
 
-    def _ask(self, about: dict[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes] | None:
-        """The process's answer; None where it died, which it does too when its time is up."""
-        if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "service.codecs.apart", str(self._megabytes)]
+    def _start(self, field: str) -> None:
+        """Start the process, and wait until it is ready. Raises NotReady."""
+        self._end()
+        command = [sys.executable, "-m", "service.codecs.apart", str(self._megabytes)]
+        with contextlib.suppress(OSError):
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self._process is None or self._hear(self._start_seconds) is None:
+            log.error("the reader of Parquet did not start within %g s", self._start_seconds)
+            raise NotReady(
+                f"{field}: the reader of {table.PARQUET} did not start within {self._start_seconds:g} s: "
+                f"send it again, or send CSV",
+                field=field,
+                retry_after=_RETRY_SECONDS,
+            )
+
+    def _hear(self, seconds: float, *said: Any) -> tuple[dict[str, Any], bytes] | None:
+        """What the process says next, or to this; None where it died, which it does too when its time is up."""
         process = self._process
+        assert process is not None, "it was started"
         assert process.stdin is not None, "it was started with pipes"
         assert process.stdout is not None, "it was started with pipes"
-        timer = threading.Timer(self._seconds, process.kill)
+        timer = threading.Timer(seconds, process.kill)
         timer.start()
+        answer = None
         try:
-            _write(process.stdin, about, blob)
-            return _read(process.stdout)
+            if said:
+                _write(process.stdin, *said)
+            answer = _read(process.stdout)
         except OSError:
-            return None
+            pass
         finally:
             timer.cancel()
-            if process.poll() is not None:
+            if answer is None or process.poll() is not None:
                 self._end()
+        return answer
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -114,12 +142,25 @@ def _read(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     return json.loads(parts[0]), parts[1]
 
 
+def _rehearse() -> None:
+    """Read a table of our own: the first one imports much, which is no part of a file's time."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    stream = io.BytesIO()
+    parquet.write_table(pa.table({"a": [0.5], "b": ["c"]}), stream)
+    columns = Column(name="a"), Column(name="b", kind="category", categories=("c", "d"))
+    table.decode(stream.getvalue(), table.PARQUET, columns, 1, 2**20)
+
+
 def _serve(megabytes: int) -> None:
-    """Decode what comes on the standard input until it ends."""
+    """Say that it is ready, and decode what comes on the standard input until it ends."""
     import resource  # not everywhere
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (megabytes * 2**20, megabytes * 2**20))
+    _rehearse()
+    _write(sys.stdout.buffer, {}, b"")
     while (asked := _read(sys.stdin.buffer)) is not None:
         about, blob = asked
         columns = [Column.model_validate(column, strict=False) for column in about["columns"]]

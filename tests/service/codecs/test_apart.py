@@ -2,8 +2,12 @@
 
 import io
 import os
+import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +17,7 @@ from pyarrow import parquet
 from contract.manifest import Column
 from service.codecs import table
 from service.codecs.apart import Reader
-from service.errors import BadRequest, Invalid, TooLarge
+from service.errors import BadRequest, Invalid, NotReady, TooLarge
 
 COLUMNS = (Column(name="a"), Column(name="c", kind="category", categories=("x", "y")))
 
@@ -84,11 +88,55 @@ def test_a_process_that_was_killed_is_replaced(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("more", [0, 2**20], ids=["after it was sent", "while it is sent"])
-def test_one_that_takes_too_long_is_given_up(more: int) -> None:
-    slow = Reader(seconds=0.01)  # it has not even started by then
-    with pytest.raises(BadRequest, match=r"within 0\.01 s"):
-        slow.decode(ROWS + bytes(more), COLUMNS, 10, 2**20)
-    slow.close()
+def test_one_that_takes_too_long_is_given_up(reader: Reader, more: int) -> None:
+    reader.decode(ROWS, COLUMNS, 10, 2**20)
+    hasty = Reader(seconds=0.5)
+    hasty._process = reader._process
+    assert reader._process is not None
+    os.kill(reader._process.pid, signal.SIGSTOP)
+    with pytest.raises(BadRequest, match=r"within 0\.5 s"):
+        hasty.decode(ROWS + bytes(more), COLUMNS, 10, 2**20)
+    assert len(hasty.decode(ROWS, COLUMNS, 10, 2**20)) == 3, "by another process"
+    hasty.close()
+
+
+def python_after(tmp_path: Path, shell: str) -> str:
+    """A Python before which something else is done."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n{shell}\nexec {sys.executable} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_a_start_that_takes_longer_than_a_file_may_says_nothing_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a busy machine a process takes seconds to start."""
+    monkeypatch.setattr(sys, "executable", python_after(tmp_path, "sleep 1"))
+    reader = Reader(seconds=0.9)
+    start = time.monotonic()
+    assert len(reader.decode(ROWS, COLUMNS, 10, 2**20)) == 3
+    assert time.monotonic() - start > 1
+    reader.close()
+
+
+@pytest.mark.parametrize("shell", ["sleep 30", "exit 1", "exec cat"])
+def test_a_process_that_does_not_start_is_not_the_files_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shell: str
+) -> None:
+    reader = Reader(start_seconds=0.3)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", python_after(tmp_path, shell))
+        with pytest.raises(NotReady, match=r"did not start within 0\.3 s: send it again") as refused:
+            reader.decode(ROWS, COLUMNS, 10, 2**20)
+        assert refused.value.retry_after
+        patched.setattr(sys, "executable", str(tmp_path / "none"))
+        with pytest.raises(NotReady):
+            reader.decode(ROWS, COLUMNS, 10, 2**20)
+    patient = Reader()
+    patient._process = reader._process
+    assert len(patient.decode(ROWS, COLUMNS, 10, 2**20)) == 3, "the next one is tried anew"
+    patient.close()
 
 
 def test_a_process_that_died_with_something_unsent_is_let_go_of() -> None:
