@@ -60,6 +60,14 @@ class Direct(Service):
         return entrance
 
 
+def end_now() -> None:
+    """The event loop hangs in a graph, and nothing else can be done in this process: end it, to be started again.
+
+    Signals are handled on that thread too, and those who supervise look at a process's end rather than at its silence.
+    """
+    os._exit(1)
+
+
 settings = load_settings()
 logs.configure(settings.log_format)
 metrics = Metrics()
@@ -105,6 +113,7 @@ class Amostra:
             shares=settings.shares,
             observer=observer,
             on_hang=self.refuse,
+            on_stuck=end_now,
         )
         metrics.lost_workers.set_function(lambda: self.engine.lost)
         keys = Keys(settings.keys_file) if settings.keys_file else None

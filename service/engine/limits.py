@@ -15,6 +15,7 @@ class Limits:
     would take as long. So may batches of several such jobs that take no more than `turn_seconds` each. A job that had more
     than `long_seconds` is long, and for `spare_seconds`
     after a short one long ones leave a worker free. An engine that stops waits `stop_seconds` for the batches in flight.
+    A batch that whoever brought it runs hangs after `here_hang_seconds`: it should have taken a millisecond.
 
     Background work has the workers once no interactive job was under way for `calm_seconds`: clients that send one request
     after the other leave gaps, and the next one should not find a batch in them. One of the workers it leaves free until
@@ -33,6 +34,7 @@ class Limits:
     long_seconds: float = 0.05
     spare_seconds: float = 0.1
     stop_seconds: float = 5.0
+    here_hang_seconds: float = 5.0
     calm_seconds: float = 0.02
     patient_seconds: float = 0.01
     patience_seconds: float = 2.0

@@ -5,7 +5,8 @@ scheduler; batches run; the generator is sent its rows and asks for more, or ret
 brings several jobs takes each of them in, and has all of them begun at once; what is short is run on their own thread.
 
 A batch that fails is run again piece by piece, so that one bad input fails alone. One that hangs is ended, and its model
-runs no more; where it cannot be ended, another thread takes the place of the one that is lost with it.
+runs no more; where it cannot be ended, another thread takes the place of the one that is lost with it. For the thread of
+whoever brings jobs there is no other.
 """
 
 import logging
@@ -39,7 +40,8 @@ class Engine:
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way, and
     `shares` may say something else for a model, by its id. A batch that takes longer than `hang_seconds`, and far longer
-    than is known of its like, hangs: `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief.
+    than is known of its like, hangs: `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief. `on_stuck()`
+    is told where a batch that a thread of somebody else's runs, in begin(), does not end even so.
     """
 
     def __init__(
@@ -53,16 +55,18 @@ class Engine:
         shares: Mapping[str, Share] | None = None,
         observer: Observer | None = None,
         on_hang: Callable[[Model, str], None] = lambda model, why: None,
+        on_stuck: Callable[[], None] = lambda: None,
     ) -> None:
         self._workers = workers
         self._limits = limits
         self._on_hang = on_hang
+        self._on_stuck = on_stuck
         self._scheduler = Scheduler(workers)
         self._admission = Admission(workers, queue_seconds, queue_requests, shares or {}, self._scheduler.forget)
         self._jobs = Jobs(limits, self._scheduler, self._admission, observer)
         self._changed = self._jobs.changed
         self._settling = Settling(self._jobs, self._scheduler, self._admission, observer)
-        self._watchdog = Watchdog(hang_seconds, self._hangs, self._lose)
+        self._watchdog = Watchdog(hang_seconds, self._hangs, self._lose, limits.here_hang_seconds)
         self._threads: set[threading.Thread] = set()
         self._lost: list[threading.Thread] = []
         self._patient_next = 0.0
@@ -132,7 +136,7 @@ class Engine:
         self._turns = (self._turns + 1) % _TRIAL
         most = here if alone or not self._turns else self._limits.turn_seconds
         until = time.monotonic() + here
-        while (batch := self._take_short(until, most, alone=alone)) is not None and self._do(batch):
+        while (batch := self._take_short(until, most, alone=alone)) is not None and self._do(batch, here=True):
             pass
         self._call_worker()
 
@@ -237,7 +241,7 @@ class Engine:
                 self._patient_next = time.monotonic() + self._limits.patience_seconds
         return batch
 
-    def _do(self, found: Ticket | Batch) -> bool:
+    def _do(self, found: Ticket | Batch, *, here: bool = False) -> bool:
         """Start a job, or run a batch and go on with its jobs. False where a batch took so long that this thread was
         replaced meanwhile."""
         if isinstance(found, Ticket):
@@ -250,7 +254,7 @@ class Engine:
         runner = model.runners[found.works[0].call.capability]
         with self._jobs.lock:
             expected = self._admission.pace(model).seconds_of(found.lane, found.rows)
-        run = self._watchdog.begin(found, model, expected)
+        run = self._watchdog.begin(found, model, expected, here=here)
         start = time.monotonic()
         outcome = (
             runner.run_each(found) if found.pieces or isinstance(runner, RowRunner) else self._run_steps(found, runner)
@@ -286,10 +290,11 @@ class Engine:
     def _lose(self, run: Run) -> None:
         """A batch did not end where it was told to: end its jobs, and put another thread in the place of its own."""
         log.error("model %s does not end: a thread and a core are lost until the process ends", run.model.id)
-        ours = run.thread in self._threads  # any other is not ours to replace
-        if ours:
+        if not run.here:
             self._lost.append(run.thread)
         self._settling.settle(run.batch, ModelFailed("it hangs"), run.seconds)
-        if ours:
+        if run.here:
+            self._on_stuck()
+        else:
             self._threads.remove(run.thread)
             self._add_worker()

@@ -4,6 +4,7 @@ Time is counted by the watchdog's own looks, so that a process that was stopped,
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -22,11 +23,13 @@ GRACE_SECONDS = 2.0
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """A batch that runs on some thread; it hangs when it has run for more than `most` seconds."""
+    """A batch that runs on some thread; it hangs when it has run for more than `most` seconds. One that runs `here` keeps
+    the thread of whoever brought it."""
 
     batch: Batch
     model: Model
     most: float
+    here: bool = False
     seconds: float = 0.0
     told: bool = False
     thread: threading.Thread = field(default_factory=threading.current_thread)
@@ -36,11 +39,19 @@ class Watchdog:
     """Looks at the batches under way, now and then, on a thread of its own.
 
     `on_hang(run)` is told once of a batch that hangs, and is to end it. `on_loss(run)` is told of one that did not end
-    even so: it belongs to whoever is told, and the thread that comes back with it after all has to leave it alone.
+    even so: it belongs to whoever is told, and the thread that comes back with it after all has to leave it alone. One
+    that runs here hangs after `here_seconds`, for nobody is served meanwhile, but is not lost before any other would be.
     """
 
-    def __init__(self, seconds: float, on_hang: Callable[[Run], None], on_loss: Callable[[Run], None]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        on_hang: Callable[[Run], None],
+        on_loss: Callable[[Run], None],
+        here_seconds: float = math.inf,
+    ) -> None:
         self._seconds = seconds
+        self._here_seconds = min(seconds, here_seconds)
         self._on_hang = on_hang
         self._on_loss = on_loss
         self._grace = min(GRACE_SECONDS, seconds)
@@ -58,9 +69,9 @@ class Watchdog:
         if self._thread.is_alive():
             self._thread.join()
 
-    def begin(self, batch: Batch, model: Model, expected: float) -> Run:
+    def begin(self, batch: Batch, model: Model, expected: float, *, here: bool = False) -> Run:
         """This thread is about to run a batch, which should take so many seconds; 0 where nothing is known."""
-        run = Run(batch, model, max(self._seconds, FAR * expected))
+        run = Run(batch, model, max(self._here_seconds if here else self._seconds, FAR * expected), here)
         self._runs.add(run)
         return run
 
@@ -83,7 +94,7 @@ class Watchdog:
             if run.seconds > run.most and not run.told:
                 run.told = True
                 self._on_hang(run)
-            elif run.seconds > run.most + self._grace and self.end(run):
+            elif run.seconds > max(run.most, self._seconds) + self._grace and self.end(run):
                 self._on_loss(run)
 
     def _watch(self) -> None:

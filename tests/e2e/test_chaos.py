@@ -202,7 +202,7 @@ def test_a_clock_that_jumps(start: Start, tmp_path: Path) -> None:
 def test_a_graph_that_hangs(start: Start, tmp_path: Path, stuck: bool) -> None:
     write_hanging(tmp_path / "store", stuck=stuck)
     name = STUCK if stuck else ENDLESS
-    _, url = start(hang_seconds="0.5", workers="1")
+    _, url = start(hang_seconds="0.2", workers="1")
     with load(url) as clients:
         answer = httpx.post(url + GENERATE, json={"model": name, "label": HANGS}, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "model_failed")
@@ -216,3 +216,30 @@ def test_a_graph_that_hangs(start: Start, tmp_path: Path, stuck: bool) -> None:
         clients.statuses()
         time.sleep(1)
         assert clients.statuses() == {200}
+
+
+def test_a_graph_that_was_fast_and_then_hangs_in_a_loop(start: Start, tmp_path: Path) -> None:
+    """Its batches are run on the event loop: nobody is answered until it is ended, which is soon."""
+    write_hanging(tmp_path / "store")
+    _, url = start(hang_seconds="1")
+    for _ in range(50):
+        assert httpx.post(url + GENERATE, json={"model": ENDLESS, "label": 1}).status_code == 200
+    with load(url) as clients:
+        answer = httpx.post(url + GENERATE, json={"model": ENDLESS, "label": HANGS}, timeout=30)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "model_failed")
+        assert httpx.get(f"{url}/livez").status_code == 200
+        eventually(lambda: state(url, ENDLESS) == "refused")
+        clients.statuses()
+        time.sleep(1)
+        assert clients.statuses() == {200}
+
+
+def test_a_graph_that_was_fast_and_then_hangs_in_one_node_ends_the_process(start: Start, tmp_path: Path) -> None:
+    """The event loop does not come back, and whoever looks at processes is to start another."""
+    write_hanging(tmp_path / "store", stuck=True)
+    process, url = start(hang_seconds="0.2")
+    for _ in range(50):
+        assert httpx.post(url + GENERATE, json={"model": STUCK, "label": 1}).status_code == 200
+    with pytest.raises(httpx.TransportError):
+        httpx.post(url + GENERATE, json={"model": STUCK, "label": HANGS}, timeout=30)
+    assert process.wait(10) == 1

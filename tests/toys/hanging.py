@@ -14,8 +14,8 @@ from tests.toys.graphs import Builder, Parts, spec
 HANGS, NOT_FINITE = 9, 8
 """The classes that go wrong; the others are drawn as they should be."""
 ENDLESS, STUCK = "toy-endless", "toy-stuck"
-STUCK_STEPS = 3_000_000
-"""A second or more."""
+STUCK_STEPS = 9_000_000
+"""Two seconds or more."""
 
 
 def _again() -> onnx.GraphProto:

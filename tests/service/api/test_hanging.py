@@ -1,11 +1,15 @@
 """What a client sees of a graph that hangs, and of one whose numbers are none."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.engine.batch import Batch
 from tests.eventually import eventually
 from tests.service.api.client import Api
 from tests.service.api.test_errors import assert_envelope
@@ -21,10 +25,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Api]]:
     """Makes the application with a generator that can hang beside a sound one."""
     made: list[Api] = []
 
-    def begin(**graph: bool) -> Api:
+    def begin(here_seconds: float = 0.0, **graph: bool) -> Api:
         directories.write_generator(tmp_path)
         write_hanging(tmp_path, **graph)
-        made.append(Api(tmp_path, hang_seconds=SECONDS))
+        made.append(Api(tmp_path, here_seconds=here_seconds, hang_seconds=SECONDS))
         return made[-1]
 
     yield begin
@@ -56,6 +60,31 @@ def test_a_graph_that_hangs_is_500_and_its_model_is_refused(start: Callable[...,
     assert "hung: a batch of" in detail
     assert api.post(GENERATE, json={"seed": 1}).status_code == 200
     eventually(lambda: api.engine.lost == 0, 60)
+
+
+def test_a_graph_that_was_fast_and_then_hangs_gives_the_event_loop_back(
+    start: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short batches are run on the thread that all requests come in on."""
+    api = start(here_seconds=10.0)
+    threads: list[str] = []
+    settle = api.engine._settling.settle
+
+    def watched(batch: Batch, *what: Any) -> None:
+        threads.append(threading.current_thread().name)
+        settle(batch, *what)
+
+    monkeypatch.setattr(api.engine._settling, "settle", watched)
+    for _ in range(3):
+        assert api.post(GENERATE, json={"model": ENDLESS, "label": 1}).status_code == 200
+    begun = time.monotonic()
+    detail = assert_envelope(api.post(GENERATE, json={"model": ENDLESS, "label": HANGS}), 500, code="model_failed")
+    assert f"model {ENDLESS} hung" in detail
+    assert time.monotonic() - begun < 10 * SECONDS
+    assert threads[-1] == threading.current_thread().name, "it hung here, not on a worker"
+    assert api.post(GENERATE, json={"seed": 1}).status_code == 200
+    assert_envelope(api.post(GENERATE, json={"model": ENDLESS, "label": 1}), 503, "model")
+    assert api.engine.lost == 0
 
 
 def test_a_directory_that_changes_is_given_another_chance(start: Callable[..., Api], tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ class Looked:
     def __init__(self, seconds: float) -> None:
         self.hung: list[Run] = []
         self.lost: list[Run] = []
-        self.dog = Watchdog(seconds, self.hung.append, self.lost.append)
+        self.dog = Watchdog(seconds, self.hung.append, self.lost.append, here_seconds=3.0)
 
-    def begin(self, expected: float = 0.0) -> Run:
-        return self.dog.begin(Batch(Lane("queue", "key", 1)), FakeModel(), expected)
+    def begin(self, expected: float = 0.0, *, here: bool = False) -> Run:
+        return self.dog.begin(Batch(Lane("queue", "key", 1)), FakeModel(), expected, here=here)
 
 
 class TestLooking:
@@ -74,6 +74,16 @@ class TestLooking:
         assert looked.hung == []
         looked.dog.look(1.0)
         assert looked.hung == [run]
+
+    def test_what_keeps_its_bringer_s_thread_is_told_soon_but_lost_no_sooner(self) -> None:
+        looked = Looked(10.0)
+        run, other = looked.begin(here=True), looked.begin()
+        looked.dog.look(4.0)
+        assert (looked.hung, looked.lost) == ([run], [])
+        looked.dog.look(7.5)
+        assert (looked.hung, looked.lost) == ([run, other], [])
+        looked.dog.look(1.0)
+        assert set(looked.lost) == {run, other}
 
 
 @pytest.fixture
@@ -176,9 +186,10 @@ class TestThreadThatIsLost:
             assert sum(thread.name == "amostra-worker" for thread in set(threading.enumerate()) - before) == 1
 
     def test_that_is_not_the_engines_own_is_not_replaced(self, stuck: FakeModel, book: Book) -> None:
-        """Whoever brings a short job runs it, and comes back to an end that others were told of long ago."""
+        """Whoever brings a short job runs it, and comes back, if ever, to an end that others were told of long ago."""
         stuck.runner.gate.set()
-        with running(workers=1, hang_seconds=SECONDS, here_seconds=10.0) as engine:
+        told = threading.Event()
+        with running(workers=1, hang_seconds=SECONDS, here_seconds=10.0, on_stuck=told.set) as engine:
             engine.submit(stuck, doubling(1), 1, book.done)
             book.wait(1)
             stuck.runner.gate.clear()
@@ -187,6 +198,7 @@ class TestThreadThatIsLost:
             bringing = threading.Thread(target=engine.begin, args=([ticket],), kwargs={"alone": True})
             bringing.start()
             assert isinstance(book.wait(2)[1].error, ModelFailed)
+            assert told.wait(10), "what else that thread does is not done"
             assert engine.lost == 0
             stuck.runner.gate.set()
             bringing.join(10)
