@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from service.engine.brake import BrakedSession
-from service.engine.device import DeviceMemory, agreeing, first_rows, same_bits
+from service.engine.device import DeviceMemory, agreeing, rows_of, same_bits
 from service.engine.job import Arrays
 from service.engine.rows import RowRunner
 from service.providers import CUDA
@@ -42,7 +42,7 @@ def device_runner(
         replaying = recorded()
         replayed = DeviceMemory(replaying, device)
         for size in agreed:
-            feed = first_rows(rows, size)
+            feed = rows_of(rows, slice(size))
             if not same_bits(replayed.record(feed), memory.run(feed)):
                 raise ValueError(f"a batch of {size} has other bits than without")
     except Exception as error:  # the runtime's have no common base; what it cannot record runs as it did

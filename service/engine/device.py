@@ -116,9 +116,9 @@ class _Binding:
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, self._types[name], self._device, 0)
 
 
-def first_rows(feed: Arrays, rows: int) -> Arrays:
-    """The first rows of a batch."""
-    return {name: np.ascontiguousarray(array[:rows]) for name, array in feed.items()}
+def rows_of(batch: Arrays, which: slice) -> Arrays:
+    """Some rows of a batch, as arrays of their own."""
+    return {name: np.ascontiguousarray(array[which]) for name, array in batch.items()}
 
 
 def agreeing(run: Run, feed: Arrays, sizes: Sequence[int]) -> tuple[int, ...]:
@@ -128,24 +128,21 @@ def agreeing(run: Run, feed: Arrays, sizes: Sequence[int]) -> tuple[int, ...]:
     `feed` has as many rows as the largest. Kernels are chosen by shape, so a measure on one device holds for it alone.
     """
     most = sizes[-1]
-    whole = run(first_rows(feed, most))
-    turned = run({name: np.ascontiguousarray(array[:most][::-1]) for name, array in feed.items()})
-    if not same_bits({name: array[::-1] for name, array in turned.items()}, whole):
+    feed, backwards = rows_of(feed, slice(most)), slice(None, None, -1)
+    whole = run(feed)
+    if not same_bits(rows_of(run(rows_of(feed, backwards)), backwards), whole):
         return (1,)
     return tuple(
         size
         for size in sizes
         if size == most
         or all(
-            same_bits(
-                run({name: np.ascontiguousarray(array[at : at + size]) for name, array in feed.items()}),
-                {name: array[at : at + size] for name, array in whole.items()},
-            )
-            for at in (0, most - size)
+            same_bits(run(rows_of(feed, part)), rows_of(whole, part))
+            for part in (slice(size), slice(most - size, most))
         )
     )
 
 
 def same_bits(a: Arrays, b: Arrays) -> bool:
     """Whether two outputs are the same, bit by bit."""
-    return all(np.ascontiguousarray(a[name]).tobytes() == np.ascontiguousarray(b[name]).tobytes() for name in a)
+    return all(a[name].tobytes() == b[name].tobytes() for name in a)
