@@ -9,7 +9,7 @@ from PIL import Image
 
 from contract.files import ManifestError, parse_manifest
 from contract.manifest import Column
-from service.api.body import parse_json
+from service.api.parsing import parse_json
 from service.codecs import compressed, npy, numbers, picture, table, tensors
 from service.codecs.apart import Reader
 from service.errors import AmostraError

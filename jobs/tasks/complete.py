@@ -19,7 +19,7 @@ from jobs.chunks import Answer, Chunk, Refused
 from jobs.engine import ROW_ERRORS, InProcess, RowError
 from jobs.job import Job
 from jobs.seeds import row_seed
-from service.api import body, completions
+from service.api import completions, parsing
 from service.engine.job import Job as EngineJob
 from service.errors import Invalid
 from service.model import LoadedModel
@@ -76,9 +76,9 @@ def _read(model: LoadedModel, settings: Settings, job: Job, line: bytes) -> _Ask
         try:
             read = Line.model_validate_json(line)
         except ValidationError as error:
-            raise body.refusal(error) from error
+            raise parsing.refusal(error) from error
         custom_id = read.custom_id
-        ask = body.parse_json(orjson.dumps(read.body), CompletionBody)
+        ask = parsing.parse_json(orjson.dumps(read.body), CompletionBody)
         if ask.model not in (None, model.id, f"{model.id}@{model.version}"):
             raise Invalid(f"model: expected {model.id}, the job's, found {ask.model!r}: leave it out", field="model")
         if ask.stream:

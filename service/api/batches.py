@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from service.api import answer, body
 from service.api.files import desk_of, owner_of, page
+from service.api.parsing import fields_as
 from service.api.state import state_of
 from service.batches.schemas import BatchBody, BatchesQuery
 
@@ -24,7 +25,7 @@ async def create_batch(request: Request) -> Response:
 async def list_batches(request: Request) -> Response:
     """The batches, the youngest first."""
     desk = desk_of(state_of(request))
-    ask = body.fields_as(dict(request.query_params), BatchesQuery)
+    ask = fields_as(dict(request.query_params), BatchesQuery)
     found = await desk.batches(owner_of(request), ask.limit + 1, ask.after)
     return page([batch.shown() for batch in found], ask.limit)
 

@@ -1,8 +1,6 @@
 """Request bodies: read within a limit, then taken apart by content type. Nothing is parsed before it is measured."""
 
 import asyncio
-import base64
-import binascii
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -10,8 +8,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.datastructures import QueryParams
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -20,9 +17,9 @@ from contract.manifest import Data
 from service.api.aside import aside
 from service.api.headers import header
 from service.api.held import Hold, hold_of
-from service.codecs import npy, numbers, picture, table
+from service.api.parsing import fields_as, from_base64, parse_json
+from service.codecs import npy, picture, table
 from service.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
-from service.schemas import ItemsBody
 from service.settings import Settings
 from service.tasks.samples import as_images, check_sides
 
@@ -33,11 +30,9 @@ MULTIPART = "multipart/form-data"
 _MAX_FIELDS = 32
 _MUCH_JSON = 65_536
 _MUCH_OF_NUMBERS = 2**20
-_MUCH_ROWS = 8192
 _MUCH_TEXT = 4096
 _MANY_FILES = 8
 _CHUNK = 65_536
-_BASE64_PIECE = 2**20
 _SHORT_QUERY = 256
 
 
@@ -91,59 +86,6 @@ async def read_json(request: Request, schema: type[T], settings: Settings) -> T:
         raise UnsupportedMediaType(f"content-type: expected {JSON}, found {kind!r}")
     blob = await read(request, settings.max_body_bytes)
     return await aside(len(blob) > _MUCH_JSON, parse_json, blob, schema)
-
-
-def parse_json(blob: bytes, schema: type[T]) -> T:
-    """Parse and check JSON. Many numbers in the field `inputs` come as an array.
-
-    Raises BadRequest for what is no JSON, Invalid for what is not allowed.
-    """
-    try:
-        if len(blob) > _MUCH_OF_NUMBERS and issubclass(schema, ItemsBody):
-            found = numbers.cut_out(blob, "inputs")
-            if found is not None:
-                body = schema.model_validate_json(found[0], strict=True)
-                if body.inputs is None:
-                    return body.model_copy(update={"inputs": found[1]})
-        if len(blob) > _MUCH_ROWS and issubclass(schema, ItemsBody) and b'"inputs"' in blob:
-            apart = _without_inputs(blob)
-            if apart is not None:
-                rest, inputs = apart
-                return schema.model_validate_json(rest, strict=True).model_copy(update={"inputs": inputs})
-        return schema.model_validate_json(blob, strict=True)
-    except ValidationError as error:
-        raise refusal(error) from error
-
-
-def _without_inputs(blob: bytes) -> tuple[bytes, Any] | None:
-    """A JSON object without its field `inputs`, and what that field holds, in half of pydantic's time; None for what is to
-    be looked at as a whole."""
-    try:
-        content = orjson.loads(blob)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(content, dict) or content.get("inputs") is None:
-        return None
-    inputs = content.pop("inputs")
-    return orjson.dumps(content), inputs
-
-
-def refusal(error: ValidationError) -> BadRequest | Invalid:
-    """The first of pydantic's complaints as ours: field, what was expected, what was found."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return BadRequest(f"body: expected JSON, found {first['ctx']['error']}")
-    path = [
-        str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-", "list[", "union"))
-    ]
-    if len(path) > 1 and path[-1] in ("str", "int", "float", "bool"):
-        path = path[:-1]
-    field = ".".join(path) or "body"
-    if first["type"] == "extra_forbidden":
-        return Invalid(f"{field}: there is no such field: leave it out", field=field)
-    if first["type"] == "missing":
-        return Invalid(f"{field}: expected a value, found none", field=field)
-    return Invalid(f"{field}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r:.80}", field=field)
 
 
 async def read_files(
@@ -235,21 +177,8 @@ def _json_with_files(blob: bytes, schema: type[T], names: Sequence[str]) -> tupl
     for name in names:
         given = getattr(body, name) or []
         texts = [given] if isinstance(given, str) else list(given)
-        files += [_from_base64(text, f"{name}[{i}]") for i, text in enumerate(texts)]
+        files += [File(from_base64(text, f"{name}[{i}]"), "", f"{name}[{i}]") for i, text in enumerate(texts)]
     return body, files
-
-
-def _from_base64(text: str, field: str) -> File:
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        # In pieces, so that other threads get their turn; only the last may end in padding.
-        pieces = [text[at : at + _BASE64_PIECE] for at in range(0, len(text), _BASE64_PIECE)]
-        if any(piece.endswith("=") for piece in pieces[:-1]):
-            raise ValueError("padding in the middle")
-        return File(b"".join(base64.b64decode(piece, validate=True) for piece in pieces), "", field)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"{field}: expected base64, found {text[:20]!r}", field=field) from error
 
 
 def is_much(request: Request, files: Sequence[File] = ()) -> bool:
@@ -310,11 +239,3 @@ def mask(file: File, settings: Settings) -> np.ndarray:
     if plane.ndim != 2:
         raise Invalid(f"{file.name}: expected an array H × W, found {list(array.shape)}", field=file.name)
     return plane > 0.5
-
-
-def fields_as(fields: dict[str, Any], schema: type[T]) -> T:
-    """Form and query fields as `schema`. Raises Invalid."""
-    try:
-        return schema.model_validate(fields)
-    except ValidationError as error:
-        raise refusal(error) from error

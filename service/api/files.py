@@ -5,7 +5,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from service.api import answer, body
+from service.api import answer
+from service.api.parsing import fields_as
 from service.api.state import State, state_of
 from service.api.upload import receive
 from service.batches.desk import Desk
@@ -41,7 +42,7 @@ async def upload_file(request: Request) -> Response:
         form = await receive(request, upload)
         if form.filename is None:
             raise Invalid("file: expected a file, found none", field="file")
-        fields = body.fields_as(form.fields, FileFields)
+        fields = fields_as(form.fields, FileFields)
         seconds = desk.keep_seconds if fields.seconds is None else fields.seconds
         file = await upload.keep(form.filename[:256] or "file", seconds)
     return answer.json(file.shown())
@@ -50,7 +51,7 @@ async def upload_file(request: Request) -> Response:
 async def list_files(request: Request) -> Response:
     """The files, by age."""
     desk = desk_of(state_of(request))
-    ask = body.fields_as(dict(request.query_params), FilesQuery)
+    ask = fields_as(dict(request.query_params), FilesQuery)
     found = await desk.files(owner_of(request), ask.limit + 1, ask.after, ask.order, ask.purpose)
     return page([file.shown() for file in found], ask.limit)
 

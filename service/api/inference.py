@@ -15,6 +15,7 @@ from contract import Capability, TensorSpec
 from service.api import answer, asked, body
 from service.api.aside import aside
 from service.api.held import hold_of
+from service.api.parsing import parse_json
 from service.api.results import result
 from service.api.state import state_of
 from service.api.terms import PRIORITY, TIMEOUT
@@ -93,7 +94,7 @@ async def repository_index(request: Request) -> Response:
     """Every graph of every version of every model."""
     state = state_of(request)
     blob = await body.read(request, state.settings.max_body_bytes)
-    ask = body.parse_json(blob, IndexBody) if blob.strip() else IndexBody()
+    ask = parse_json(blob, IndexBody) if blob.strip() else IndexBody()
     return answer.json([item for e in state.catalog.entries() if e.card or not ask.ready for item in _indexed(e)])
 
 
@@ -170,7 +171,7 @@ def _parse(blob: bytes, headers: Mapping[str, str], limit: int) -> tuple[InferBo
     apart: list[np.ndarray] = []
     if len(json) > _MUCH_OF_NUMBERS:
         json, apart = tensors.numbers_apart(json)
-    ask = body.parse_json(json, InferBody)
+    ask = parse_json(json, InferBody)
     of_tensors = [*(tensor.parameters for tensor in ask.inputs), *(tensor.parameters for tensor in ask.outputs)]
     for parameters in (ask.parameters, *of_tensors):
         _refuse(parameters)

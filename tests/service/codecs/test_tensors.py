@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 import pytest
 
-from service.api.body import parse_json
+from service.api.parsing import parse_json
 from service.codecs import tensors
 from service.errors import AmostraError, BadRequest, Invalid
 from service.inference_schemas import InferBody

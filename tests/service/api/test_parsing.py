@@ -1,4 +1,4 @@
-"""Large bodies are taken apart in pieces; what comes of them is the same."""
+"""JSON and base64 taken apart; what is large is taken apart in pieces, and what comes of it is the same."""
 
 import base64
 
@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 import pytest
 
-from service.api import body
+from service.api import parsing
 from service.errors import BadRequest, Invalid
 from service.schemas import DenoiseBody, ScoreBody
 
-PIECE = body._BASE64_PIECE
+PIECE = parsing._BASE64_PIECE
 
 
 def numbers(count: int) -> np.ndarray:
@@ -20,18 +20,18 @@ def numbers(count: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 3 * PIECE // 4 - 1, 3 * PIECE // 4, 3 * PIECE // 4 + 1, 2 * PIECE])
 def test_base64_of_any_length_is_decoded(size: int) -> None:
     blob = np.random.default_rng(size).bytes(size)
-    assert body._from_base64(base64.b64encode(blob).decode(), "image").blob == blob
+    assert parsing.from_base64(base64.b64encode(blob).decode(), "image") == blob
 
 
 @pytest.mark.parametrize("text", ["A" * (PIECE - 2) + "==" + "AAAA", "A" * PIECE + "AAA", "A" * PIECE + "A*AA", "A="])
 def test_what_is_no_base64_is_refused_wherever_the_pieces_end(text: str) -> None:
     with pytest.raises(BadRequest, match="expected base64"):
-        body._from_base64(text, "image")
+        parsing.from_base64(text, "image")
 
 
 def test_many_numbers_are_the_parser_s() -> None:
     rows = numbers(3000)
-    large = body.parse_json(orjson.dumps({"inputs": rows.tolist(), "alpha": 0.2}), ScoreBody)
+    large = parsing.parse_json(orjson.dumps({"inputs": rows.tolist(), "alpha": 0.2}), ScoreBody)
     assert isinstance(large.inputs, np.ndarray), "this body is large enough to be read in pieces"
     np.testing.assert_array_equal(large.inputs, rows)
     assert large.alpha == 0.2
@@ -41,11 +41,11 @@ def test_a_large_body_is_checked_like_a_small_one() -> None:
     rows = numbers(3000).tolist()
     for wrong, error in (({"alpha": 2}, Invalid), ({"more": 1}, Invalid)):
         with pytest.raises(error, match=next(iter(wrong))):
-            body.parse_json(orjson.dumps({"inputs": rows, **wrong}), ScoreBody)
+            parsing.parse_json(orjson.dumps({"inputs": rows, **wrong}), ScoreBody)
     whole = orjson.dumps({"inputs": rows})
     for broken in (whole[:-1], whole[:-2] + b"}", whole + b"]", whole.replace(b"],[", b"][", 1)):
         with pytest.raises(BadRequest, match="expected JSON"):
-            body.parse_json(broken, ScoreBody)
+            parsing.parse_json(broken, ScoreBody)
 
 
 ROWS = [{"a": i / 7, "b": None, "c": "open"} for i in range(1000)]
@@ -54,27 +54,27 @@ ROWS = [{"a": i / 7, "b": None, "c": "open"} for i in range(1000)]
 def test_many_rows_are_the_parser_s() -> None:
     """Rows that are read apart are those that pydantic reads, and what stands beside them is checked as ever."""
     sent = {"model": "m", "alpha": 0.1, "inputs": ROWS, "explain": True}
-    assert body.parse_json(orjson.dumps(sent), ScoreBody) == ScoreBody.model_validate(sent)
+    assert parsing.parse_json(orjson.dumps(sent), ScoreBody) == ScoreBody.model_validate(sent)
     with pytest.raises(Invalid, match="alpha: "):
-        body.parse_json(orjson.dumps({**sent, "alpha": "0.1"}), ScoreBody)
+        parsing.parse_json(orjson.dumps({**sent, "alpha": "0.1"}), ScoreBody)
     with pytest.raises(Invalid, match="beta: there is no such field"):
-        body.parse_json(orjson.dumps({**sent, "beta": 1}), ScoreBody)
+        parsing.parse_json(orjson.dumps({**sent, "beta": 1}), ScoreBody)
     with pytest.raises(BadRequest, match="expected JSON"):
-        body.parse_json(orjson.dumps(sent)[:-1], ScoreBody)
+        parsing.parse_json(orjson.dumps(sent)[:-1], ScoreBody)
 
 
 def test_what_is_irregular_is_left_to_the_parser() -> None:
     rows = [*numbers(3000).tolist(), [1.0]]
-    assert body.parse_json(orjson.dumps({"inputs": rows}), ScoreBody).inputs == rows
+    assert parsing.parse_json(orjson.dumps({"inputs": rows}), ScoreBody).inputs == rows
     nested = {"inputs": {"inputs": rows}}
-    assert body.parse_json(orjson.dumps(nested), ScoreBody).inputs == nested["inputs"]
+    assert parsing.parse_json(orjson.dumps(nested), ScoreBody).inputs == nested["inputs"]
 
 
 def test_the_last_of_two_fields_of_one_name_counts() -> None:
     twice = b'{"inputs":%b,"inputs":[[1]]}' % orjson.dumps(numbers(3000).tolist())
-    assert body.parse_json(twice, ScoreBody).inputs == [[1]]
+    assert parsing.parse_json(twice, ScoreBody).inputs == [[1]]
 
 
 def test_texts_of_pictures_are_texts() -> None:
     text = base64.b64encode(b"x" * PIECE).decode()
-    assert body.parse_json(orjson.dumps({"image": [text]}), DenoiseBody).image == [text]
+    assert parsing.parse_json(orjson.dumps({"image": [text]}), DenoiseBody).image == [text]
