@@ -17,8 +17,8 @@ from fuzz.targets import TARGETS
 
 HERE = Path(__file__).parent
 HANG_SECONDS = 10
-PARQUET_HANG_SECONDS = 2 * HANG_SECONDS + 5
-"""A file is read twice, and the first time it is given up after as long."""
+PARQUET_HANG_SECONDS = 2 * HANG_SECONDS + 15
+"""A file is read twice, the first time it is given up after as long, and before it a process may have to be started."""
 
 
 def main() -> int:
