@@ -11,8 +11,11 @@ LEAST_SECONDS, ENOUGH = 0.001, "60"
 
 @schemathesis.hook
 def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """No headers that nobody knows: HTTP lets every client send them (RFC 9110, section 5.1), and all are ignored."""
-    return "x-schemathesis-unknown-property" not in {name.lower() for name in case.headers or {}}
+    """No headers that nobody knows: HTTP lets every client send them (RFC 9110, section 5.1), and all are ignored. No empty
+    list as a form's field: nothing of it is sent, so that nobody could refuse it."""
+    unknown = "x-schemathesis-unknown-property" in {name.lower() for name in case.headers or {}}
+    form = case.body if case.media_type == "multipart/form-data" and isinstance(case.body, dict) else {}
+    return not unknown and [] not in form.values()
 
 
 @schemathesis.hook
