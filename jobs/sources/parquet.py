@@ -1,11 +1,12 @@
 """Rows of Parquet files.
 
-A shard is some row groups, or a part of one that is larger than a shard: the rows before it are decoded and dropped, which
-costs little beside any model. Columns are read through a small buffer, so that memory depends on no row group's size.
+A shard is some row groups, or a part of one that is larger than a shard: the rows before it are decoded and dropped, but for
+those that the worker's last shard had. Columns are read through a small buffer, so that memory depends on no row group's size.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyarrow import parquet
 from jobs.chunks import Chunk, Shard
 from jobs.errors import JobFailed
 from jobs.sources.cuts import even
+from jobs.sources.reading_on import ReadingOn
 from jobs.sources.wanted import check, wanted
 from jobs.storage import open_ranges
 
@@ -33,6 +35,7 @@ class ParquetSource:
     files: Sequence[str]
     columns: Sequence[str]
     kept: Sequence[str] = ()
+    _reading: ReadingOn = field(default_factory=ReadingOn, repr=False, compare=False)
 
     def shards(self, rows: int) -> Iterator[Shard]:
         number = first = 0
@@ -44,25 +47,24 @@ class ParquetSource:
                 number, first = number + 1, first + count
 
     def read(self, shard: Shard) -> Iterator[Chunk]:
-        with self._open(shard.file) as file:
-            first, skip, left = shard.first, shard.skip, shard.rows
-            groups = range(shard.start, shard.stop)
+        of, found = (shard.file, shard.start, shard.stop), 0
+        batches = partial(self._batches, *of)
+        for part in self._reading.rows(of, shard.skip, shard.skip + shard.rows, batches):
+            table = pa.Table.from_batches([part])
+            numbers = np.arange(found, found + len(table)) + shard.first
+            yield Chunk(numbers, table.select(self.columns), kept=table.select(self.kept))
+            found += len(table)
+        if found < shard.rows:
+            raise JobFailed(f"{shard.file}: expected {shard.rows} rows of a shard, found {shard.rows - found} fewer")
+
+    def _batches(self, name: str, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """All rows of some row groups."""
+        groups = range(start, stop)
+        with self._open(name) as file:
             about = [file.metadata.row_group(i) for i in groups]
             each = sum(group.total_byte_size for group in about) // max(1, sum(group.num_rows for group in about))
             size = max(1, min(CHUNK, _CHUNK_BYTES // max(1, each)))
-            names = wanted(self.columns, self.kept)
-            for batch in file.iter_batches(size, list(groups), names, use_threads=False):
-                part = batch.slice(skip, left)
-                skip = max(0, skip - batch.num_rows)
-                if part.num_rows:
-                    table = pa.Table.from_batches([part])
-                    numbers = np.arange(first, first + len(table))
-                    yield Chunk(numbers, table.select(self.columns), kept=table.select(self.kept))
-                    first, left = first + part.num_rows, left - part.num_rows
-                if not left:
-                    return
-            if left:
-                raise JobFailed(f"{shard.file}: expected {shard.rows} rows of a shard, found {left} fewer")
+            yield from file.iter_batches(size, list(groups), wanted(self.columns, self.kept), use_threads=False)
 
     def _open(self, name: str) -> parquet.ParquetFile:
         buffer = _BUFFER if isinstance(self.fs, LocalFileSystem) else _FAR_BUFFER
