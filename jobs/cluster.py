@@ -67,6 +67,8 @@ def _ray(workers: Workers) -> Iterator[None]:
         RAY_BACKEND_LOG_LEVEL="fatal",
         RAY_DEDUP_LOGS="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+        # As much as the one worker that is this process gets, and not what all others leave.
+        RAY_worker_niceness="0",
     )
     import ray
 
