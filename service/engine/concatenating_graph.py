@@ -161,19 +161,17 @@ class ConcatenatingGraph:
         }
 
     def _blanks(self) -> list[dict[str, np.ndarray]]:
-        """Inputs of a step and of prompts, on noise."""
+        """Inputs of steps and of prompts, on noise."""
         noise, length = np.random.default_rng(0), self._rows.context // 2
-        past = [
-            noise.standard_normal((1, cache.shape[1], length, cache.shape[3])).astype(cache.dtype)
-            for cache in self._rows.caches.values()
-        ]
-        return [
-            self._inputs(
-                np.zeros((1, tokens), np.int64),
-                np.ones((1, length + tokens), np.int64),
-                np.arange(length, length + tokens)[None],
-                past,
+
+        def blank(rows: int, tokens: int) -> dict[str, np.ndarray]:
+            past = [
+                noise.standard_normal((rows, cache.shape[1], length, cache.shape[3])).astype(cache.dtype)
+                for cache in self._rows.caches.values()
+            ]
+            places = np.tile(np.arange(length, length + tokens), (rows, 1))
+            return self._inputs(
+                np.zeros((rows, tokens), np.int64), np.ones((rows, length + tokens), np.int64), places, past
             )
-            for tokens in BLANKS
-            if tokens <= length
-        ]
+
+        return [blank(rows, tokens) for rows, tokens in BLANKS if rows <= self._rows.count and tokens <= length]

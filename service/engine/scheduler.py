@@ -179,8 +179,10 @@ class Scheduler:
         if urgency == BACKGROUND:
             self._patient += 1
             batch.patient = True
-        elif quiet and most_long is None:
-            batch.alone = not self.runnable(None, 0)
+        elif quiet:
+            # Where long jobs are to leave a worker free, others need not: of sequences, all that can use it are in this batch.
+            all_cores = most_long is None or (isinstance(lane, SequenceLane) and not batch.long)
+            batch.alone = all_cores and not self.runnable(None, 0)
         return batch
 
     def finish(self, batch: Batch, seconds: float) -> None:

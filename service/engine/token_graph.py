@@ -135,23 +135,22 @@ class TokenGraph:
         return {name: cache[row : row + 1] for name, cache in self._rows.caches.items()}
 
     def _blanks(self) -> list[dict[str, np.ndarray]]:
-        """Inputs of a step and of prompts, on noise."""
+        """Inputs of steps and of prompts, on noise."""
         noise = np.random.default_rng(0)
-        caches = {
-            name: noise.standard_normal(cache[:1].shape).astype(cache.dtype)
-            for name, cache in self._rows.caches.items()
-        }
         length = self._rows.context // 2
-        return [
-            {
-                "input_ids": np.zeros((1, tokens), np.int64),
-                "seqlens_k": np.array([length + tokens - 1], np.int32),
+
+        def blank(rows: int, tokens: int) -> dict[str, np.ndarray]:
+            return {
+                "input_ids": np.zeros((rows, tokens), np.int64),
+                "seqlens_k": np.full(rows, length + tokens - 1, np.int32),
                 "total_sequence_length": np.array(length + tokens, np.int32),
-                **caches,
+                **{
+                    name: noise.standard_normal((rows, *cache.shape[1:])).astype(cache.dtype)
+                    for name, cache in self._rows.caches.items()
+                },
             }
-            for tokens in BLANKS
-            if tokens <= length
-        ]
+
+        return [blank(rows, tokens) for rows, tokens in BLANKS if rows <= self._rows.count and tokens <= length]
 
 
 def _bind(session: ort.InferenceSession, caches: Caches) -> ort.IOBinding:

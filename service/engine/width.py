@@ -18,8 +18,8 @@ from service.engine.trials import Trials
 log = logging.getLogger("amostra.engine")
 
 _KEPT = 256
-BLANKS = 1, 7, 32, 64
-"""Tokens for which a text graph's wide session is compared."""
+BLANKS = (1, 1), (1, 7), (1, 32), (1, 64), (2, 1), (8, 1)
+"""Rows, and tokens of each, for which a text graph's wide session is compared."""
 
 Widen = Callable[[], ort.InferenceSession]
 Feed = dict[str, np.ndarray]

@@ -10,7 +10,7 @@ import pytest
 
 from contract import Capability
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
-from service.engine.job import RowCall
+from service.engine.job import RowCall, SequenceCall
 from service.engine.scheduler import Scheduler
 
 
@@ -358,6 +358,22 @@ class TestAlone:
         last = scheduler.next_batch()
         assert last is not None
         assert last.alone
+
+    @pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+    def test_sequences_are_while_a_worker_is_kept_free_unless_they_are_long(self, long: bool) -> None:
+        scheduler, text = Scheduler(workers=2), Lane("text", Capability.NEXT_TOKEN, 4, 4)
+        call = SequenceCall(np.zeros(1, np.int64), np.zeros(1))
+        scheduler.add(Work("a text", call, text, long=long))
+        batch = scheduler.next_batch(most_long=1)
+        assert batch is not None
+        assert batch.alone is not long
+
+    def test_rows_are_not_while_a_worker_is_kept_free(self) -> None:
+        scheduler = Scheduler(workers=2)
+        scheduler.add(rows("a", 1))
+        batch = scheduler.next_batch(most_long=1)
+        assert batch is not None
+        assert not batch.alone
 
 
 def serve(scheduler: Scheduler, cost: dict[str, float], seconds: float) -> Counter:
