@@ -189,25 +189,26 @@ class SequenceRunner:
         numbers, length = held.numbers[rows, None], held.length[rows, None]
         most = min(_STRETCH, int((held.stop_at[rows, None] - length).min()) - 1)
         places = length + np.arange(1, most + 1)  # (n, most)
-        uniform, given = held.uniform[numbers, places], held.given[numbers, places]
-        written = np.empty_like(given)
+        uniform, given = held.uniform[numbers, places].T, held.given[numbers, places].T  # (most, n)
+        written: list[np.ndarray] = []  # (n,) each
         failed: dict[int, Exception] = {}
-        for taken in range(most):
+        for randomness, known in zip(uniform, given, strict=True):
             try:
                 logits = self._graph.step()
             except Exception as error:  # a step can be repeated: each row writes the same place again
                 logits, failed = self._graph.step_alone(error)
-            ids = written[:, taken] = self._chosen(self._choice, logits, uniform[:, taken], given[:, taken], failed)
+            ids = self._chosen(self._choice, logits, randomness, known, failed)
+            written.append(ids)
             self._graph.feed(ids)
             over = self._told(self._first, logits, ids, failed)
             more = not failed and (over is None or not over.any()) and go_on()
             if not more:
                 break
-        steps = taken + 1
-        held.tokens[numbers, places[:, :steps]] = written[:, :steps]
+        steps = len(written)
+        held.tokens[numbers, places[:, :steps]] = np.stack(written, axis=1)
         held.length[rows] += steps
         progress.steps += steps
-        progress.tokens += steps * len(written) - len(failed)
+        progress.tokens += steps * len(ids) - len(failed)
         self._end(self._first, over, failed, progress)
         return more
 
@@ -216,7 +217,7 @@ class SequenceRunner:
     ) -> np.ndarray:
         """The next tokens of rows, (B,): logits (B, V), uniform and given (B,). `failed` gets what went wrong, by the row's
         place."""
-        if not math.isfinite(logits.sum()):
+        if not math.isfinite(np.add.reduce(logits, axis=None)):
             sound = np.isfinite(logits).all(axis=-1)
             logits = np.where(sound[:, None], logits, 0.0)
             for i in np.flatnonzero(~sound).tolist():

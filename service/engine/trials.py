@@ -1,6 +1,6 @@
 """Which of a few ways of doing the same is the fastest, found by doing it."""
 
-_TRIALS = 5
+_TRIALS = 3
 _AGAIN = 50
 _KEEP = 0.8
 

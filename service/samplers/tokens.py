@@ -23,8 +23,10 @@ class Choice:
 
     def __init__(self, temperature: np.ndarray, top_k: np.ndarray, top_p: np.ndarray) -> None:
         sampled = temperature > 0
-        self._greedy = None if sampled.all() else ~sampled
         self._sampled = bool(sampled.any())
+        if not self._sampled:
+            return
+        self._greedy = None if sampled.all() else ~sampled
         # Bounded, so that products with differences of float32 numbers are finite.
         self._inverse = 1 / np.where(sampled, np.maximum(temperature, 1e-260), 1.0)[:, None]
         self._limited = np.flatnonzero(sampled & ((top_k > 0) | (top_p < 1)))

@@ -1,6 +1,5 @@
 """Complete: text that goes on where a prompt ends."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -104,8 +103,8 @@ def complete(model: LoadedModel, request: Request, emit: Callable[[Piece], None]
             listen=listen,
             resumes=written > 0,
         )
-        for token in ids.tolist() if listen is None else ():
-            writer.add(Token(token, math.nan))
+        if listen is None:
+            writer.write(ids.tolist())
         if writer.stopped:
             return writer.close("stop")
         written += len(ids)
@@ -147,6 +146,15 @@ class _Writer:
         self._text = self._request.prompt_text
         self._search_from = len(self._text)
         self._send(len(self._text))
+
+    def write(self, ids: list[int]) -> None:
+        """Take in what was written while nobody listened, and nothing but the end token could end it."""
+        if ids and ids[-1] == self._end_token:
+            self.stopped = True
+            ids = ids[:-1]
+        step, tokenizer = self._decode.step, self._tokenizer
+        self._text += "".join([step(tokenizer, token) or "" for token in ids])
+        self._generated += len(ids)
 
     def add(self, token: Token) -> bool:
         """Take a token in. Returns whether it is the last: the end token, or the end of a stop string."""
