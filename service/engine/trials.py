@@ -2,7 +2,7 @@
 
 _TRIALS = 3
 _AGAIN = 50
-_KEEP = 0.8
+_KEEP = 0.95
 
 
 class Trials:
