@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from contract import Capability
 from training.family import GraphExport
 
-BLOCK = 32
+BLOCK = 64
 TOLERANCE = 0.3
-"""Of a logit, against torch. On the shipped text models the largest difference of 200,000 logits was 0.18, the root mean
-square 0.02 of a deviation of 2.6, and the distributions differed by 1e-4 nats (Kullback-Leibler)."""
+"""Of a logit, against torch. On two of the shipped text models the largest difference of 58,000 logits was 0.13, the root
+mean square 0.02 of a deviation of 2.6, and the distributions differed by 1e-4 to 2e-4 nats (Kullback-Leibler)."""
 
 HALF_TOLERANCE = 2e-3
 """Of an output, against torch with its float32 weights: half a grey level of 255, for images."""

@@ -1,6 +1,7 @@
 """Weights of 8 and of 16 bits: as the float32 graph within the tolerance, independent of the batch, and served."""
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from training.export import export
 from training.family import GraphExport
 from training.graphs import ExportRefused, open_session, to_onnx, write_graph
 from training.loop import Trained
-from training.quantize import TOLERANCE, float16_weights, int8_weights, with_float16_weights, with_int8_weights
+from training.quantize import BLOCK, TOLERANCE, float16_weights, int8_weights, with_float16_weights, with_int8_weights
 from training.recipe import load_recipe
 
 from .conftest import tiny
@@ -83,15 +84,16 @@ def test_the_manifest_records_it_and_the_service_loads_it(stores):
     assert isinstance(model.runners[Capability.NEXT_TOKEN], SequenceRunner)
 
 
-def test_weights_take_a_quarter(stores):
+def test_weights_take_a_byte_and_every_block_a_scale(stores):
     def weights(name):
         tensors = onnx.load(stores[name] / "next_token.onnx").graph.initializer
-        return {t.name: len(t.raw_data) for t in tensors if t.data_type in (TensorProto.FLOAT, TensorProto.UINT8)}
+        return {t.name: t for t in tensors if t.data_type in (TensorProto.FLOAT, TensorProto.UINT8)}
 
     plain, small = weights("float32"), weights("int8")
-    matrices = {name for name in plain if name not in small}
+    matrices = [tensor.dims for name, tensor in plain.items() if name not in small]
     assert len(matrices) == 8  # four of each block; the head stays as it was
-    assert sum(small[n] for n in small if n not in plain) <= 0.3 * sum(plain[n] for n in matrices)
+    blocks = sum(math.ceil(inputs / BLOCK) * outputs for inputs, outputs in matrices)
+    assert sum(len(t.raw_data) for name, t in small.items() if name not in plain) == blocks * (BLOCK + 4)
 
 
 def test_what_cannot_be_quantised_is_refused():
