@@ -1,6 +1,5 @@
 """Our ASGI application: the route table, wrapped once."""
 
-from collections.abc import Awaitable
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,8 +50,8 @@ class Application:
         self.stopping = Stopping()
         self._entrance = RequestMiddleware(self._dispatch, metrics, templates, self.stopping, self.state)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._entrance(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entrance(scope, receive, send)  # a coroutine function, by which servers know ASGI 3
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
