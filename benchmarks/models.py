@@ -29,7 +29,7 @@ CHARACTERS = "\n" + "".join(chr(c) for c in range(ord(" "), ord(" ") + 64))
 
 @dataclass(frozen=True)
 class TextSize:
-    """A transformer: `layers` × `width`, one key/value head, as our recipes train."""
+    """A transformer: `layers` × `width`, of one key/value head."""
 
     layers: int
     width: int

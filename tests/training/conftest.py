@@ -18,6 +18,8 @@ TINY = {
     "model.layers": 2,
     "model.width": 32,
     "model.heads": 2,
+    "model.kv_heads": 1,
+    "model.dropout": 0.0,
     "train.steps": 6,
     "train.warmup_steps": 2,
     "train.validate_every": 3,
