@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from benchmarks.servers import Served, ours
 OVERLOAD, BAD_SHARE = 1.5, 0.1
 GOOD_BAR, MEMORY_BAR = 0.9, 1.05
 CLIENTS = 32
+_SCORES = 64
 WARM_SHARE, FULL = 0.2, 0.9
 BAD = {"leave": 0.5, "garbage": 0.4, "stall": 0.05, "unread": 0.05}
 """Sorts of bad clients by their share."""
@@ -57,17 +59,15 @@ def _write(number: int) -> Request:
 
 
 def _score(number: int) -> Request:
-    return _SCORES[number % len(_SCORES)]
+    return _scores()[number % _SCORES]
 
 
-def _scores(count: int) -> list[Request]:
-    """Written beforehand: clients that write numbers meanwhile would take the cores from the service."""
+@cache
+def _scores() -> list[Request]:
+    """Written once: clients that write numbers all the time would take the cores from the service."""
     chance = np.random.default_rng(0)
-    rows = (chance.random((8, 28, 28)).round(3).tolist() for _ in range(count))
+    rows = (chance.random((8, 28, 28)).round(3).tolist() for _ in range(_SCORES))
     return [_post("/v1/score", model="mnist-flow", inputs=inputs) for inputs in rows]
-
-
-_SCORES = _scores(64)
 
 
 ASKS: Asks = {"draw": _draw, "walk": _walk, "write": _write, "score": _score}
