@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -248,6 +248,15 @@ def test_a_reader_who_has_had_enough_is_no_error(live: Live) -> None:
     assert process.stderr.read() == b""
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts what goes to the background with SIGINT ignored, and so would be all that the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_the_work_too(live: Live) -> None:
     process = amostra(live, "write", "--max-tokens", "500", stdout=subprocess.PIPE)
     assert process.stdout is not None
