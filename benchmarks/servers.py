@@ -1,6 +1,7 @@
 """Servers in processes of their own: started on a free port, waited for, timed by the kernel, and stopped to the last child."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -64,7 +65,7 @@ def ours(
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
     """The service as `make serve` starts it, with these variables set and otherwise its default settings; it is ready when
-    `ready` is answered."""
+    `ready` is answered and no model of its store is being loaded any more: that takes a core for some ten seconds."""
     port = free_port()
     command = [
         sys.executable,
@@ -83,6 +84,8 @@ def ours(
         if models is not None:
             env["AMOSTRA_MODELS"] = str(models)
         with serving(command, port, ready, env) as served:
+            while _loading(port):
+                time.sleep(0.2)
             yield served
 
 
@@ -108,6 +111,11 @@ def resting(served: Served) -> Iterator[None]:
         yield
     finally:
         _signal(members, signal.SIGCONT)
+
+
+def _loading(port: int) -> bool:
+    models = json.loads(ask(port, Request("/v1/models?state=all", method="GET")).body)["data"]
+    return any(model["state"] == "loading" for model in models)
 
 
 def free_port() -> int:

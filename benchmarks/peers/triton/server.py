@@ -43,7 +43,7 @@ def main() -> None:
     )
     delay = DynamicBatcher(max_queue_delay_microseconds=round(1000 * asked.wait_ms))
     config = TritonConfig(
-        http_address="127.0.0.1", http_port=asked.port, allow_grpc=False, metrics_port=_free(), log_verbose=0
+        http_address="127.0.0.1", http_port=asked.port, allow_grpc=False, metrics_port=_free(asked.port), log_verbose=0
     )
     with Triton(config=config) as triton:
         triton.bind(
@@ -60,10 +60,12 @@ def main() -> None:
         ended.wait()
 
 
-def _free() -> int:
+def _free(taken: int) -> int:
+    """A port that nobody listens on, and that is not the one on which this server is about to."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        port = int(probe.getsockname()[1])
+    return port if port != taken else _free(taken)
 
 
 if __name__ == "__main__":
