@@ -19,23 +19,23 @@ class BoundedHeads(Connection):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._in_head = True
+        self.in_head = True
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
+        if self.in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_BYTES and not self.transport.is_closing():
                 self.transport.write(_REFUSAL)
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self.in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self.in_head = False
         super().on_headers_complete()
 
 

@@ -1,14 +1,19 @@
 """Every metric of the service, declared once. Units are in the names; labels are route templates, model names and
 other small sets, never what a client wrote."""
 
+import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
-from functools import lru_cache
+from collections import Counter as Counts
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache, partial
+from itertools import islice
 from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from contract import Capability
@@ -20,6 +25,7 @@ from service.entry import State
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _EXEMPLAR_SECONDS = 1.0
+_NOTED = 256
 
 
 @lru_cache(4096)
@@ -29,23 +35,47 @@ def _count(counter: Counter, *labels: str) -> Callable[[float], None]:
 
 
 class _Part:
-    """A histogram's part under some labels, which finds the bucket by bisection: half of the time of `observe`."""
+    """A histogram's part under some labels, which notes values and counts them later: a tenth of the time of `observe`."""
 
     def __init__(self, part: Any) -> None:
-        self._bounds: list[float] = part._upper_bounds
+        self._place = partial(bisect_left, part._upper_bounds)
         self._buckets = [bucket.inc for bucket in part._buckets]
         self._add = part._sum.inc
+        self._noted: deque[float] = deque()
+        self._lock = threading.Lock()
         self.observe_with = part.observe
         self.exemplar_due = 0.0
 
     def observe(self, value: float) -> None:
-        self._add(value)
-        self._buckets[bisect_left(self._bounds, value)](1)
+        self._noted.append(value)
+        if len(self._noted) >= _NOTED:
+            self.count()
+
+    def count(self) -> None:
+        """Count what was noted."""
+        with self._lock:  # others may note more meanwhile
+            values = list(islice(iter(self._noted.popleft, None), len(self._noted)))
+            self._add(sum(values))
+            for place, count in Counts(map(self._place, values)).items():
+                self._buckets[place](count)
 
 
-@lru_cache(4096)
-def _part(histogram: Histogram, *labels: str) -> _Part:
-    return _Part(histogram.labels(*labels))
+class _Histogram(Histogram):
+    """A histogram that counts what its parts have noted when it is looked at."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.parts: dict[tuple[str, ...], _Part] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        for part in list(self.parts.values()):
+            part.count()
+        return super().collect()
+
+
+@cache
+def _part(histogram: _Histogram, *labels: str) -> _Part:
+    return histogram.parts.setdefault(labels, _Part(histogram.labels(*labels)))
 
 
 class Metrics:
@@ -61,8 +91,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"amostra_{name}", text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: tuple, *labels: str) -> Histogram:
-            return Histogram(f"amostra_{name}", text, labels, registry=registry, buckets=buckets)
+        def histogram(name: str, text: str, buckets: tuple, *labels: str) -> _Histogram:
+            return _Histogram(f"amostra_{name}", text, labels, registry=registry, buckets=buckets)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"amostra_{name}", text, labels, registry=registry)

@@ -35,6 +35,8 @@ class Card:
     providers: dict[Capability, str]
     sheet: bytes | None = None
     load_seconds: float = 0.0
+    id: str = field(init=False)
+    """The name that requests use."""
     tasks: tuple[str, ...] = field(init=False)
     _serving: dict[str, Capability | None] = field(init=False, repr=False)
     _taken: dict[Capability, frozenset[str]] = field(init=False, repr=False)
@@ -42,14 +44,10 @@ class Card:
     def __post_init__(self) -> None:
         serving = {task: self._best(task) for task in TASKS}
         graphs = self.manifest.capabilities.items()
+        object.__setattr__(self, "id", self.manifest.name)
         object.__setattr__(self, "_serving", serving)
         object.__setattr__(self, "_taken", {name: frozenset(t.name for t in graph.inputs) for name, graph in graphs})
         object.__setattr__(self, "tasks", tuple(task for task, capability in serving.items() if capability is not None))
-
-    @property
-    def id(self) -> str:
-        """The name that requests use."""
-        return self.manifest.name
 
     def serving(self, task: str) -> Capability | None:
         """The capability that serves a task, None where the model cannot do it."""

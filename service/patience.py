@@ -1,6 +1,7 @@
-"""Ends connections of clients that are too slow: with a request's head, with its body, or in reading an answer.
+"""Ends connections of clients that are too slow: with a request's head, with its body, in reading an answer, or with the next
+request on a connection that is kept.
 
-The server bounds none of them, so that a few bytes a minute would hold a request for ever. Connections are looked at once a
+The server bounds only the last of them, by a timer for each request, which is not used (writes.py). Connections are looked at once a
 second, and the kernel is asked how much has moved, so that a request costs nothing. Time is counted by the looks: a server
 that was stopped for a while blames nobody.
 """
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.heads import BoundedHeads
 
 log = logging.getLogger("amostra.http")
 
@@ -25,7 +27,7 @@ _LOOK_SECONDS = 1.0
 _COUNTERS = 120
 """Where Linux' tcp_info has the bytes that the peer has acknowledged and those that it has sent, 8 bytes each."""
 
-Part = Literal["head", "body", "answer"]
+Part = Literal["head", "body", "answer", "next"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class _Wait:
 
 class Patience:
     """Looks at the connections of a server. A head may take so many `seconds`; a body and an answer may be so far behind
-    BYTES_PER_SECOND, and what went fast before gives no more time. `on_end` is told of what a client was too slow with."""
+    BYTES_PER_SECOND, and what went fast before gives no more time. `on_end` is told of what a client was too slow with. Between
+    two requests a connection is kept for as long as the server's configuration says."""
 
     def __init__(self, server: uvicorn.Server, seconds: float, on_end: Callable[[Part], None]) -> None:
         self._server = server
@@ -68,7 +71,7 @@ class Patience:
 
     def _look(self, now: float) -> None:
         waits: dict[Any, _Wait] = {}
-        for connection in [c for c in self._server.server_state.connections if isinstance(c, HttpToolsProtocol)]:
+        for connection in [c for c in self._server.server_state.connections if isinstance(c, BoundedHeads)]:
             part = _waits_for(connection)
             if part is None:
                 continue
@@ -76,7 +79,9 @@ class Patience:
             if wait is None or wait.part != part or wait.cycle is not connection.cycle:
                 wait = _Wait(part, connection.cycle, now, moved)
             since = min(now, wait.since + (moved - wait.moved) / BYTES_PER_SECOND)
-            if now - since > self._seconds:
+            if part == "next" and now - since > self._server.config.timeout_keep_alive:
+                connection.transport.close()
+            elif part != "next" and now - since > self._seconds:
                 connection.transport.abort()
                 self._on_end(part)
             else:
@@ -84,7 +89,7 @@ class Patience:
         self._waits = waits
 
 
-def _waits_for(connection: HttpToolsProtocol) -> Part | None:
+def _waits_for(connection: BoundedHeads) -> Part | None:
     """What the client of a connection has to do next; None where it is our turn, or nobody's."""
     cycle = connection.cycle
     if connection.transport.get_write_buffer_size():
@@ -92,14 +97,13 @@ def _waits_for(connection: HttpToolsProtocol) -> Part | None:
     if cycle is None:
         return "head"
     if cycle.response_complete:
-        # Between two requests the server's own timer runs, until the first byte of the next one.
-        return "head" if connection.timeout_keep_alive_task is None else None
+        return "head" if connection.in_head else "next"
     return "body" if cycle.more_body and not cycle.body else None
 
 
-def _moved(connection: HttpToolsProtocol, part: Part) -> int:
+def _moved(connection: BoundedHeads, part: Part) -> int:
     """Bytes of a body that have come, or of an answer that were read; a head's count nothing."""
-    if part == "head":
+    if part in ("head", "next"):
         return 0
     with contextlib.suppress(OSError, AttributeError, struct.error):  # elsewhere than on Linux
         info = connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)

@@ -2,15 +2,16 @@
 
 The server writes an answer's head and its body one after the other, and each would be a call of the system and a packet of
 its own, which wakes the client twice. The answers of a crowd leave together too. And it looks at each header of a head by
-itself; that of an answer which comes whole is put together and looked at in one go.
+itself; that of an answer which comes whole is looked at and put together in one go.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from starlette.types import ASGIApp, Message
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
@@ -68,56 +69,72 @@ class Gathering:
             self._transport.writelines(parts)
 
 
-class Cycle(RequestResponseCycle):
-    """One request of a connection and its answer. A head that tells its body's length waits for the body, as ASGI asks for;
-    where that is whole, both are written here, and in all other cases by the server."""
+class Answer:
+    """The answer of one request. A head that tells its body's length waits for the body, as ASGI asks for; where that is
+    whole, both are written here, and in all other cases by the server."""
 
-    _head: Message | None = None
+    __slots__ = ("_cycle", "_head")
 
-    async def send(self, message: Message) -> None:  # type: ignore[override]
-        """Take a part of the answer."""
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle: Any = cycle
+        self._head: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        """Take a part of it."""
         head, self._head = self._head, None
         if message["type"] == "http.response.start":
-            if not self.response_started and _LENGTH in dict(message["headers"]):
+            if not self._cycle.response_started and _LENGTH in dict(message["headers"]):
                 self._head = message
                 return
         elif head is not None:
             if self._written(head, message):
                 return
-            await super().send(head)  # type: ignore[arg-type]
-        await super().send(message)  # type: ignore[arg-type]
+            await self._cycle.send(head)
+        await self._cycle.send(message)
 
     def _written(self, head: Message, message: Message) -> bool:
-        """Write an answer, if this is all of it, and there is nothing about it that the server would have to see to."""
-        headers, body = [*self.default_headers, *head["headers"]], message.get("body", b"")
-        names, values = zip(*headers, strict=True)
-        all_names = b"".join(names)
+        """Write all of it, if it is whole and there is nothing that the server would have to see to."""
+        cycle, body = self._cycle, message.get("body", b"")
+        names, values = zip(*cycle.default_headers, *head["headers"], strict=True)
+        known = _form(names)
         if (
-            message.get("more_body")
-            or values[names.index(_LENGTH)] != b"%d" % len(body)
-            or not _STEERING.isdisjoint(names)
-            or not all_names.islower()
-            or HEADER_RE.search(all_names)
+            known is None
+            or message.get("more_body")
+            or values[known.length] != b"%d" % len(body)
             or HEADER_VALUE_RE.search(b"".join(values))
-            or not self.keep_alive
-            or self.scope["method"] == "HEAD"
-            or self.access_log
-            or self.disconnected
-            or self.flow.write_paused
+            or not cycle.keep_alive
+            or cycle.scope["method"] == "HEAD"
+            or cycle.access_log
+            or cycle.disconnected
+            or cycle.flow.write_paused
         ):
             return False
-        lines = b"\r\n".join(map(b": ".join, headers))
-        self.transport.writelines((b"%b%b\r\n\r\n" % (STATUS_LINE[head["status"]], lines), body))
-        self.waiting_for_100_continue = False
-        self.response_started = self.response_complete = True
-        self.message_event.set()
-        self.on_response()
+        cycle.transport.writelines((STATUS_LINE[head["status"]], known.lines % values, body))
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
         return True
+
+
+class _Form(NamedTuple):
+    """The `lines` of a head, values left out, and which of them is the body's `length`."""
+
+    lines: bytes
+    length: int
+
+
+@lru_cache(256)
+def _form(names: tuple[bytes, ...]) -> _Form | None:
+    """The form of a head with these headers, of which there are few; None where the server has to see to one of them."""
+    if any(HEADER_RE.search(name) or name != name.lower() or name in _STEERING for name in names):
+        return None
+    return _Form(b"".join(name.replace(b"%", b"%%") + b": %b\r\n" for name in names) + b"\r\n", names.index(_LENGTH))
 
 
 class Connection(HttpToolsProtocol):
     """A connection of the server's that writes in one piece, and does nothing for each request that nobody wants: a line for
-    its log, and the client's address and scheme by the headers of a proxy."""
+    its log, the client's address and scheme by the headers of a proxy, and a timer for the next request (patience.py)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -129,6 +146,17 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self.transport = Gathering(transport)  # type: ignore[assignment]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]
-        cycle.__class__ = Cycle
-        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        def answering(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            return app(scope, receive, Answer(cycle).send)
+
+        super()._start_asgi_task(cycle, answering)  # type: ignore[arg-type]
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if it is there."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())

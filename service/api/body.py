@@ -3,9 +3,8 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -36,8 +35,7 @@ _CHUNK = 65_536
 _SHORT_QUERY = 256
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """An image or a table as it came: its bytes and media type, and how the request calls it."""
 
     blob: bytes

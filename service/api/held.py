@@ -5,6 +5,7 @@ small body of many pictures that unpack well.
 """
 
 import threading
+from typing import NoReturn
 
 from starlette.requests import Request
 
@@ -38,28 +39,32 @@ class Hold:
 
     def check(self, more: int) -> None:
         """Raise what grow() would, where that is known beforehand."""
+        if self._held.bytes + more > self._held.most:
+            self._refuse(more)
+
+    def _refuse(self, more: int) -> NoReturn:
         if self._bytes + more > self._held.most:
             raise TooLarge(
                 f"body: it takes {self._bytes + more} bytes in memory, the limit for all requests together is "
                 f"{self._held.most} ({_SETTING}): send less at once"
             )
-        if self._held.bytes + more > self._held.most:
-            raise Overloaded(
-                f"requests hold {self._held.bytes} bytes, {more} more would be over the {self._held.most} that they may "
-                f"hold together ({_SETTING}): send it again after the seconds that Retry-After gives",
-                retry_after=_RETRY_SECONDS,
-            )
+        raise Overloaded(
+            f"requests hold {self._held.bytes} bytes, {more} more would be over the {self._held.most} that they may "
+            f"hold together ({_SETTING}): send it again after the seconds that Retry-After gives",
+            retry_after=_RETRY_SECONDS,
+        )
 
     def grow(self, more: int) -> None:
         """Hold so many bytes more. Raises Overloaded where others hold too much, TooLarge where it would never fit, and
         ClientGone where the request is over: a thread may still be at it."""
-        with self._held.lock:
+        held = self._held
+        with held.lock:
             if self._over:
                 raise ClientGone("the request is over")
-            if more > 0:
-                self.check(more)
+            if more > 0 and held.bytes + more > held.most:
+                self._refuse(more)
             self._bytes += more
-            self._held.bytes += more
+            held.bytes += more
 
     def keep(self, count: int) -> None:
         """Hold so many bytes, and nothing else any more. Raises as grow() does."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.engine.job import Call
 
@@ -57,8 +57,7 @@ class Work:
         return self.size - self.taken
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Rows start to stop of a work."""
 
     work: Work

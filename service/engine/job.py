@@ -10,7 +10,7 @@ thread and no clock, so it can be tested with a plain function in place of a gra
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from contract import Capability
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
-class RowCall:
+class RowCall(NamedTuple):
     """Run a stateless graph on these rows. Every input is (rows, …); outputs come back as (rows, …). `ahead` are rows that
     the job will ask for after these, as far as it knows."""
 

@@ -11,6 +11,7 @@ _SLOWER = 1.005  # what was measured once is believed less with every batch that
 _NEARLY = 1.1
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
+_YOUNG, _SETTLED = 32, 8  # batches that each say something new, and then how many do so together
 _UNKNOWN = 64  # rows of a batch of which nothing was measured: those of a large network could take a second
 
 
@@ -23,19 +24,20 @@ class Pace:
         self._spent = [0.0, 0.0]  # seconds that these have had
         self._work = 0.0  # of the jobs that were served, and the seconds that they took
         self._seconds = 0.0
-        self._lanes: dict[Lane, _Rates] = {}
+        self._rates: dict[Hashable, _Rates] = {}  # by their lanes' keys
         self.lanes: dict[Hashable, Lane] = {}
-        """By their keys, and whether more of the same follows, with the limits that follow from what was measured; empty after each batch."""
+        """By their keys, and whether more of the same follows, with the limits that follow from what was measured; empty after
+        each batch that may change them."""
 
     def batch_ran(self, lane: Lane, rows: int, seconds: float, *, alone: bool = False) -> None:
         """Count a batch; one that was `alone` may have had all cores."""
-        self.lanes.clear()
-        rates = self._lanes.get(lane)
+        rates = self._rates.get(lane.key)
         if rates is None:
-            rates = self._lanes[lane] = _Rates()
-            if len(self._lanes) > 256:  # image sizes are the client's choice
-                self._lanes.pop(next(iter(self._lanes)))
-        rates.ran(rows, seconds, alone=alone)
+            rates = self._rates[lane.key] = _Rates()
+            if len(self._rates) > 256:  # image sizes are the client's choice
+                self._rates.pop(next(iter(self._rates)))
+        if rates.ran(rows, seconds, alone=alone):
+            self.lanes.clear()
 
     def job_came(self, work: float, priority: int = INTERACTIVE) -> None:
         """Count a job that is taken in."""
@@ -72,24 +74,24 @@ class Pace:
 
     def seconds_of(self, lane: Lane, rows: int) -> float:
         """How long a batch of so many rows takes; 0 where nothing was measured."""
-        rates = self._lanes.get(lane)
+        rates = self._rates.get(lane.key)
         return rows * rates.least if rates is not None else 0.0
 
     def quickest(self, lane: Lane, rows: int) -> float:
         """How long a batch of so many rows takes where nothing disturbs it; infinity where nothing was measured."""
-        rates = self._lanes.get(lane)
+        rates = self._rates.get(lane.key)
         return rates.quickest(rows) if rates is not None else math.inf
 
     def rows_within(self, lane: Lane, seconds: float, most: int) -> int:
         """How many rows a batch may have, to end within so many seconds and not to be slower for each row than smaller
         ones are; one at least."""
-        rates = self._lanes.get(lane)
+        rates = self._rates.get(lane.key)
         return min(most, _UNKNOWN) if rates is None else rates.rows_within(seconds, most)
 
     def knee(self, lane: Lane, most: int) -> int:
         """How many rows a batch needs at least to be about as fast for each row as any, where others run beside it. A size
         that was never tried is tried, if it may be the one."""
-        rates = self._lanes.get(lane)
+        rates = self._rates.get(lane.key)
         return most if rates is None else rates.knee(most)
 
 
@@ -105,15 +107,18 @@ class _Rates:
         self._best: dict[int, float] = {}  # seconds of a whole batch of a size, at its best of late
         self._batches = 0
 
-    def ran(self, rows: int, seconds: float, *, alone: bool) -> None:
-        size, now = _rounded(rows), seconds / rows
+    def ran(self, rows: int, seconds: float, *, alone: bool) -> bool:
+        """Count a batch. Returns whether limits are to follow from it: those of a few more hardly move an average."""
+        size, now, new = _rounded(rows), seconds / rows, False
         for rates in (self._by_size,) if alone else (self._by_size, self._crowded):
             known = rates.get(size)
+            new = new or known is None
             rates[size] = now if known is None else _KEEP * known + (1 - _KEEP) * now
         self._best[size] = min(seconds, _SLOWER * self._best.get(size, seconds))
         self._batches += 1
         if self._batches % _REMEMBERED == 0:  # what was slow may have been so for another reason: it is tried again
             self._by_size, self._crowded = {size: min(self._by_size.values())}, {}
+        return new or self._batches <= _YOUNG or self._batches % _SETTLED == 0
 
     def quickest(self, rows: int) -> float:
         """Seconds of a batch, by those of its size, larger ones, which take no less, or smaller ones, row by row."""

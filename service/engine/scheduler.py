@@ -93,7 +93,8 @@ class _Queue:
     used: float = 0.0
     weight: float = 1.0
     in_flight: int = 0
-    lanes: dict[Lane, _RowLane | SequenceLane] = field(default_factory=dict)
+    lanes: dict[Hashable, _RowLane | SequenceLane] = field(default_factory=dict)
+    """By the lanes' keys."""
     order: FairOrder = field(default_factory=FairOrder)
 
     def busy(self) -> bool:
@@ -120,9 +121,9 @@ class Scheduler:
             queue = self._queues[work.lane.queue] = _Queue(weight=weight)
         if not queue.busy():
             queue.used = max(queue.used, min((q.used for q in self._queues.values() if q.busy()), default=0.0))
-        lane = queue.lanes.get(work.lane)
+        lane = queue.lanes.get(work.lane.key)
         if lane is None:
-            lane = queue.lanes[work.lane] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
+            lane = queue.lanes[work.lane.key] = SequenceLane(work.lane) if work.lane.slots else _RowLane(work.lane)
         if isinstance(work.call, RowCall):
             work.end = queue.order.end_of(work.owner, work.size + work.call.ahead)
         lane.add(work)
@@ -149,7 +150,7 @@ class Scheduler:
         """
         long = most_long is None or self._long < most_long
         least = self._least(most_patient)
-        best: tuple[int, float, _Queue, Lane] | None = None
+        best: tuple[int, float, _Queue, Hashable] | None = None
         for queue in self._queues.values():
             for key, lane in queue.lanes.items():
                 urgency = lane.urgency(long=long)
@@ -192,7 +193,7 @@ class Scheduler:
         self._long -= batch.long
         self._patient -= batch.patient
         queue.used += seconds / queue.weight
-        lane = queue.lanes.get(batch.lane)
+        lane = queue.lanes.get(batch.lane.key)
         if lane is not None:
             lane.finish()
 
@@ -209,7 +210,7 @@ class Scheduler:
         self._sequences(work.lane).discard(work.owner)
 
     def _sequences(self, lane: Lane) -> SequenceLane:
-        found = self._queues[lane.queue].lanes[lane]
+        found = self._queues[lane.queue].lanes[lane.key]
         assert isinstance(found, SequenceLane)
         return found
 
@@ -217,13 +218,13 @@ class Scheduler:
         """Forget an owner that has ended or was cancelled; its slot is free."""
         self.changes += 1
         queue = self._queues.get(lane.queue) if lane else None
-        found = queue.lanes.get(lane) if queue and lane else None
+        found = queue.lanes.get(lane.key) if queue and lane else None
         if queue is not None:
             queue.order.forget(owner)
         if queue is not None and found is not None:
             found.discard(owner)
             if isinstance(found, _RowLane) and found.urgency() is None:
-                del queue.lanes[found.lane]  # shapes are the client's choice: an empty lane is forgotten
+                del queue.lanes[found.lane.key]  # shapes are the client's choice: an empty lane is forgotten
 
     def forget(self, queue: Hashable) -> None:
         """Let go of the queue of a model that is gone."""
