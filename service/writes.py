@@ -83,7 +83,7 @@ class Answer:
         """Take a part of it."""
         head, self._head = self._head, None
         if message["type"] == "http.response.start":
-            if not self._cycle.response_started and _LENGTH in dict(message["headers"]):
+            if not self._cycle.response_started and _LENGTH in dict(message.get("headers", ())):
                 self._head = message
                 return
         elif head is not None:

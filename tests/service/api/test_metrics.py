@@ -1,6 +1,7 @@
 """Metrics: what a dashboard shows is what happened, and no client can make it grow."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,8 +238,8 @@ def test_a_stream_that_ends_in_an_error_is_counted(make_api: Callable[..., Api])
 
 
 def test_a_histogram_counts_as_the_library_does() -> None:
-    """What is observed often goes past the library's own search for the bucket."""
-    values = [-1.0, 0.0, 0.0005, 0.00051, 0.3, 60.0, 61.0, float("inf")]
+    """What is observed often goes past the library's own search for the bucket, many values at a time."""
+    values = [-1.0, 0.0, 0.0005, 0.00051, 0.3, 60.0, 61.0, float("inf")] * 40
     ours, theirs = Metrics(), Metrics()
     for value in values:
         ours.encoded("/v1/x", value)
@@ -253,3 +254,21 @@ def test_a_histogram_counts_as_the_library_does() -> None:
 
     assert counted(ours) == counted(theirs)
     assert len(counted(ours)) > 10
+
+
+def test_what_several_threads_observe_is_counted_once() -> None:
+    metrics = Metrics()
+
+    def observe() -> None:
+        for _ in range(5000):
+            metrics.encoded("/v1/x", 0.3)
+
+    threads = [threading.Thread(target=observe) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        metrics.render()
+    for thread in threads:
+        thread.join()
+    count = metrics.registry.get_sample_value("amostra_encode_duration_seconds_count", {"route": "/v1/x"})
+    assert count == 4 * 5000

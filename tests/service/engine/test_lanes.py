@@ -45,3 +45,19 @@ def test_a_long_run_is_a_batch_of_its_own_of_which_one_call_gets_its_part() -> N
 
 def test_several_runs_together_are_within_the_memory_of_a_batch() -> None:
     assert lane(1e-6, columns=20).max_rows == 500
+
+
+def test_limits_are_kept_while_they_hardly_change_and_follow_what_does() -> None:
+    pace, call = Pace(), RowCall(Capability.DECODE, {"x": np.zeros((5000, 1))})
+
+    def after(batches: int, microseconds: float) -> list[Lane]:
+        found = []
+        for _ in range(batches):
+            found.append(lane_of(FakeModel(), call, LIMITS, pace))
+            pace.batch_ran(found[-1], 64, 64 * microseconds * 1e-6)
+        return found
+
+    settled = after(100, 10)[-16:]
+    assert len({id(where) for where in settled}) <= 3
+    assert settled[-1].max_rows == 192
+    assert after(16, 100)[-1].max_rows == 64
