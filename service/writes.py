@@ -7,7 +7,7 @@ itself; that of an answer which comes whole is looked at and put together in one
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -43,16 +43,18 @@ class Gathering:
 
     def write(self, data: bytes) -> None:
         """Write at the end of this turn, or at once where it is much."""
-        self.writelines((data,))
-
-    def writelines(self, parts: Iterable[bytes]) -> None:
-        """Write several parts, as write() does."""
         if not self._parts:
             self._loop.call_soon(self._flush)
-        self._parts += parts
-        self._bytes += sum(map(len, parts))
+        self._parts.append(data)
+        self._bytes += len(data)
         if self._bytes > MOST_BYTES:
             self._flush()
+
+    def write_whole(self, parts: tuple[bytes, ...]) -> None:
+        """Write what nothing belongs to that follows: at once, after what was written before."""
+        self._flush()
+        if not self.is_closing():
+            self._transport.writelines(parts)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that are still to be sent."""
@@ -109,7 +111,7 @@ class Answer:
             or cycle.flow.write_paused
         ):
             return False
-        cycle.transport.writelines((STATUS_LINE[head["status"]], known.lines % values, body))
+        cycle.transport.write_whole((STATUS_LINE[head["status"]], known.lines % values, body))
         cycle.waiting_for_100_continue = False
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()

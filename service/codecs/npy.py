@@ -17,8 +17,8 @@ MAGIC = b"\x93NUMPY"
 """What a file begins with."""
 _VERSION_1 = MAGIC + b"\x01\x00"
 _COMMON_HEADER, _MAX_HEADER = 128, 2**17
-_DTYPES = {np.dtype(name).str[1:]: name for name in ("bool", "float16", "float32", "float64", "uint8")}
-"""By kind and size, whatever the order of the bytes."""
+_NAMES = ("bool", "float16", "float32", "float64", "uint8")
+_DTYPES = {dtype for name in _NAMES for dtype in (np.dtype(name), np.dtype(name).newbyteorder())}
 
 
 def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
@@ -29,16 +29,17 @@ def decode(blob: bytes, max_elements: int, field: str = "body") -> np.ndarray:
     start = 10 + int.from_bytes(blob[8:10], "little")  # of the numbers, in version 1.0
     known = blob.startswith(_VERSION_1) and start <= _COMMON_HEADER
     try:
-        shape, order, dtype, start = (_common_header if known else _header)(blob[: start if known else _MAX_HEADER])
+        shape, order, dtype, start, count = (_common_header if known else _header)(
+            blob[: start if known else _MAX_HEADER]
+        )
     except Exception as error:  # ValueError, KeyError, SyntaxError, RecursionError … from a hostile header
         raise BadRequest(f"{field}: expected a .npy array, found {blob[:8]!r}", field=field) from error
-    if dtype.str[1:] not in _DTYPES:
-        raise Invalid(f"{field}: expected dtype {', '.join(_DTYPES.values())}, found {dtype}", field=field)
-    count = math.prod(shape)
+    if dtype not in _DTYPES:
+        raise Invalid(f"{field}: expected dtype {', '.join(_NAMES)}, found {dtype}", field=field)
     if count > max_elements:
         raise TooLarge(f"{field}: the array has {count} elements, the limit is {max_elements}", field=field)
     rest = len(blob) - start
-    if rest != count * dtype.itemsize or min(shape, default=1) < 0:
+    if rest != count * dtype.itemsize:
         raise BadRequest(
             f"{field}: expected {count * dtype.itemsize} bytes for {dtype}{list(shape)}, found {rest}", field=field
         )
@@ -63,15 +64,17 @@ def _written_header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return stream.getvalue()
 
 
-def _header(blob: bytes) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype, int]:
-    """Shape, order and dtype, and where the numbers start. Raises whatever numpy raises."""
+def _header(blob: bytes) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype, int, int]:
+    """Shape, order and dtype, where the numbers start, and how many they are. Raises whatever numpy raises."""
     stream = io.BytesIO(blob)
     reader = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }[np.lib.format.read_magic(stream)]
     shape, fortran, dtype = reader(stream)
-    return shape, "F" if fortran else "C", dtype, stream.tell()
+    if min(shape, default=1) < 0:
+        raise ValueError("a side is negative")
+    return shape, "F" if fortran else "C", dtype, stream.tell(), math.prod(shape)
 
 
 _common_header = lru_cache(256)(_header)

@@ -95,6 +95,20 @@ def test_what_was_written_leaves_before_it_is_closed_and_nothing_after(under: Fa
     asyncio.run(talk())
 
 
+def test_what_is_whole_leaves_at_once_and_after_what_was_written(under: FakeTransport) -> None:
+    async def talk() -> None:
+        writes: Any = Gathering(under)  # type: ignore[arg-type]
+        writes.write(b"first")
+        writes.write_whole((b"head", b"body"))
+        assert b"".join(under.pieces) == b"firstheadbody"
+        writes.close()
+        writes.write_whole((b"late",))
+        await asyncio.sleep(0)
+        assert b"".join(under.pieces) == b"firstheadbody"
+
+    asyncio.run(talk())
+
+
 @pytest.mark.parametrize("proxy_headers", [True, False])
 def test_nothing_stands_between_a_connection_and_the_application(proxy_headers: bool) -> None:
     async def application(scope: Scope, receive: Receive, send: Send) -> None: ...
