@@ -54,7 +54,7 @@ class Direct(Service):
 
         async def entrance(scope: Scope, receive: Receive, send: Send) -> None:
             ours = scope["type"] == "http" and (scope["path"] == "/" or scope["path"].startswith(_OURS))
-            await (asgi if ours else framework)(scope, receive, send)
+            await (asgi.entrance if ours else framework)(scope, receive, send)
 
         entrance.router = framework.router  # type: ignore[attr-defined]
         return entrance

@@ -48,10 +48,10 @@ class Application:
         self.routes = self._router.routes
         self.state = SimpleNamespace(openapi=openapi.document(ROUTES, VERSION))
         self.stopping = Stopping()
-        self._entrance = RequestMiddleware(self._dispatch, metrics, templates, self.stopping, self.state)
+        self.entrance = RequestMiddleware(self._dispatch, metrics, templates, self.stopping, self.state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._entrance(scope, receive, send)  # a coroutine function, by which servers know ASGI 3
+        await self.entrance(scope, receive, send)  # a coroutine function, by which servers know ASGI 3
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
