@@ -88,12 +88,11 @@ class ConcatenatingGraph:
 
     def prompt(self, row: int, ids: np.ndarray, stop: int, *, alone: bool = False) -> np.ndarray:
         """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V)."""
-        self._computing.begin(("prompt", ids.shape[1].bit_length()), alone=alone)
+        session = self._computing.widest(alone=alone)
         start = stop - ids.shape[1]
         past = [np.ascontiguousarray(cache[row : row + 1, :, :start]) for cache in self._rows.caches.values()]
         mask, places = np.ones((1, stop), np.int64), np.arange(start, stop)[None]
-        logits, *present = self._computing.session.run(self._outputs, self._inputs(ids, mask, places, past))
-        self._computing.end()
+        logits, *present = session.run(self._outputs, self._inputs(ids, mask, places, past))
         for cache, grown in zip(self._rows.caches.values(), present, strict=True):
             cache[row, :, start:stop] = grown[0, :, start:]
         return logits[:, -1, : self.vocabulary]

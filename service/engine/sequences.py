@@ -14,6 +14,7 @@ A graph that needs no past, a bigram's, has no buffer; its sequences are served 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from service.engine.width import Widen
 from service.errors import ModelFailed
 from service.samplers.tokens import Choice, log_softmax
 
-_STRETCH = 32  # steps
+_STRETCH = 128  # steps
 
 
 @dataclass
@@ -189,7 +190,8 @@ class SequenceRunner:
         numbers, length = held.numbers[rows, None], held.length[rows, None]
         most = min(_STRETCH, int((held.stop_at[rows, None] - length).min()) - 1)
         places = length + np.arange(1, most + 1)  # (n, most)
-        uniform, given = held.uniform[numbers, places].T, held.given[numbers, places].T  # (most, n)
+        uniform = held.uniform[numbers, places].T if self._choice.sampled else repeat(None, most)  # (most, n)
+        given = held.given[numbers, places].T if self._giving else repeat(None, most)  # (most, n)
         written: list[np.ndarray] = []  # (n,) each
         failed: dict[int, Exception] = {}
         for randomness, known in zip(uniform, given, strict=True):
@@ -205,7 +207,7 @@ class SequenceRunner:
             if not more:
                 break
         steps = len(written)
-        held.tokens[numbers, places[:, :steps]] = np.stack(written, axis=1)
+        held.tokens[numbers, places[:, :steps]] = np.array(written).T
         held.length[rows] += steps
         progress.steps += steps
         progress.tokens += steps * len(ids) - len(failed)
@@ -213,17 +215,22 @@ class SequenceRunner:
         return more
 
     def _chosen(
-        self, choice: Choice, logits: np.ndarray, uniform: np.ndarray, given: np.ndarray, failed: dict[int, Exception]
+        self,
+        choice: Choice,
+        logits: np.ndarray,
+        uniform: np.ndarray | None,
+        given: np.ndarray | None,
+        failed: dict[int, Exception],
     ) -> np.ndarray:
-        """The next tokens of rows, (B,): logits (B, V), uniform and given (B,). `failed` gets what went wrong, by the row's
-        place."""
+        """The next tokens of rows, (B,): logits (B, V), uniform and given (B,), where they are needed. `failed` gets what
+        went wrong, by the row's place."""
         if not math.isfinite(np.add.reduce(logits, axis=None)):
             sound = np.isfinite(logits).all(axis=-1)
             logits = np.where(sound[:, None], logits, 0.0)
             for i in np.flatnonzero(~sound).tolist():
                 failed.setdefault(i, ModelFailed("the model returned logits that are not finite"))
         ids = choice(logits, uniform)
-        return np.where(given == NONE, ids, given) if self._giving else ids
+        return ids if given is None else np.where(given == NONE, ids, given)
 
     def _told(self, low: int, logits: np.ndarray, ids: np.ndarray, failed: dict[int, Exception]) -> np.ndarray | None:
         """Tell listeners of the rows from `low` on. Returns which rows are over by what was written, None for none."""

@@ -1,7 +1,10 @@
 """A `next_token` graph over key/value buffers: past and present are bound to the same memory, so a step appends in place.
 
-One binding is made for each number of rows. What has the machine to itself, a step or a prompt, runs on all cores, where that
-is faster and gives the same bits (width.py).
+One binding is made for each number of rows, and one for the prompts of each row. What has the machine to itself, a step or a
+prompt, runs on all cores, where that is faster and gives the same bits (width.py).
+
+A step of a large model leaves nothing of ours in the caches, so that each call of NumPy between two steps costs ten times
+what it does elsewhere: there are as few of them as can be.
 """
 
 import numpy as np
@@ -29,14 +32,20 @@ class TokenGraph:
         self._logits_name = logits.name
         self._logits = np.zeros((rows.count, logits.shape[-1]), np.float32)
         self._ids = np.zeros((rows.count, 1), np.int64)
-        self._seqlens = np.zeros(rows.count, np.int32)
-        self._total = np.zeros((), np.int32)
+        counts = np.zeros(1 + rows.count, np.int32)  # side by side, to be counted up together
+        self._counts, self._total, self._seqlens = counts, counts[:1].reshape(()), counts[1:]
+        self._more = np.ones_like(counts)
+        self._more[1 : 1 + first] = 0
         self._steps: dict[tuple[bool, int], ort.IOBinding] = {}  # by session and number of rows
         # Of the rows that take steps now: what is bound, and views of what they feed and of what comes back.
         self._binding: ort.IOBinding
         self._fed: np.ndarray
-        self._places: np.ndarray
+        self._counting: tuple[np.ndarray, np.ndarray]
         self._live: np.ndarray
+        # Of prompts: by session and row, and what all of them are told and give back.
+        self._prompts: dict[tuple[bool, int], ort.IOBinding] = {}
+        self._last, self._prompt_total = np.zeros(1, np.int32), np.zeros((), np.int32)
+        self._prompt_logits = np.zeros((1, self.vocabulary), np.float32)
 
     @property
     def vocabulary(self) -> int:
@@ -50,10 +59,11 @@ class TokenGraph:
         self._computing.begin(count, alone=alone)
         self._binding = self._bound(count)
         rows = slice(self._first, self._first + count)
-        self._fed, self._places, self._live = self._ids[rows, 0], self._seqlens[rows], self._logits[rows]
+        self._fed, self._live = self._ids[rows, 0], self._logits[rows]
+        self._counting = self._counts[: 1 + rows.stop], self._more[: 1 + rows.stop]
         self._fed[...] = ids
-        self._places[...] = lengths
-        self._total[...] = self._places.max() + 1
+        self._seqlens[rows] = lengths
+        self._total[...] = lengths.max() + 1
 
     def end_steps(self, steps: int) -> None:
         """So many steps were taken since begin_steps."""
@@ -68,8 +78,7 @@ class TokenGraph:
     def feed(self, ids: np.ndarray) -> None:
         """Say what the next step feeds to the live rows: ids (n,)."""
         self._fed[...] = ids
-        self._places += 1
-        self._total += 1
+        np.add(*self._counting, out=self._counting[0])
 
     def step_alone(self, error: Exception) -> tuple[np.ndarray, dict[int, Exception]]:
         """Repeat a failed step row by row, in copies of a row's memory, out of reach of whichever row failed. Returns
@@ -83,7 +92,7 @@ class TokenGraph:
             pair = [0, row] if self._first else [row]
             copies = {name: cache[pair] for name, cache in self._rows.caches.items()}
             try:
-                logits[i] = self._run(copies, self._ids[pair], self._seqlens[pair])[-1]
+                logits[i] = self._run_copies(copies, self._ids[pair], self._seqlens[pair])[-1]
             except Exception as own:
                 failed[i] = own
                 continue
@@ -108,13 +117,23 @@ class TokenGraph:
         return binding
 
     def prompt(self, row: int, ids: np.ndarray, stop: int, *, alone: bool = False) -> np.ndarray:
-        """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V)."""
-        self._computing.begin(("prompt", ids.shape[1].bit_length()), alone=alone)
-        logits = self._run(self._row(row), ids, np.array([stop - 1], np.int32))
-        self._computing.end()
-        return logits
+        """Tokens (1, T) of one row, of which the last is number `stop`. Returns logits (1, V), which the next prompt
+        overwrites."""
+        session = self._computing.widest(alone=alone)
+        key = (session is self.session, row)
+        binding = self._prompts.get(key)
+        if binding is None:
+            binding = self._prompts[key] = _bind(session, self._row(row))
+            for name, array in (("seqlens_k", self._last), ("total_sequence_length", self._prompt_total)):
+                binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+            binding.bind_ortvalue_output(self._logits_name, ort.OrtValue.ortvalue_from_numpy(self._prompt_logits))
+        ids = np.ascontiguousarray(ids)  # named, so that they live until the run: the binding does not keep them
+        binding.bind_cpu_input("input_ids", ids)
+        self._last[0], self._prompt_total[...] = stop - 1, stop
+        session.run_with_iobinding(binding)
+        return self._prompt_logits
 
-    def _run(self, caches: Caches, ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
+    def _run_copies(self, caches: Caches, ids: np.ndarray, seqlens: np.ndarray) -> np.ndarray:
         """Tokens (B, T) on top of these caches' rows, whose last places are `seqlens` (B,). Returns logits (B, V)."""
         session = self._computing.session
         binding = _bind(session, caches)

@@ -42,6 +42,10 @@ class Width:
             return self.narrow
         return self._wide if self._trials.setdefault(key, Trials(2)).next() else self.narrow
 
+    def widest(self, *, alone: bool) -> ort.InferenceSession:
+        """The session for work that is large enough for all cores."""
+        return self._wide if alone and self._wide is not None else self.narrow
+
     def took(self, key: Hashable, session: ort.InferenceSession, seconds: float) -> None:
         """How long work that was alone took."""
         trial = self._trials.get(key)
@@ -75,24 +79,33 @@ class Width:
 
 
 class TokenSession:
-    """The session that computes tokens; work that is alone is timed. `blanks` makes inputs of such work, of all kinds."""
+    """The session that computes tokens; steps that are alone are timed. `blanks` makes inputs of work that may be alone."""
 
     def __init__(self, narrow: ort.InferenceSession, widen: Widen | None, blanks: Callable[[], list[Feed]]) -> None:
         self.session = narrow
         self._width = Width(narrow, widen)
         self._blanks = blanks
-        self._key: Hashable = None
+        self._rows = 0
         self._alone_since: float | None = None
 
-    def begin(self, key: Hashable, *, alone: bool) -> None:
-        """Work of this kind and size follows; `alone` says that nothing else runs or waits."""
-        if alone and self._width.wanted():
-            self._width.make(*self._blanks())
-        self._key = key
-        self.session = self._width.pick(key, alone=alone)
+    def begin(self, rows: int, *, alone: bool) -> None:
+        """Steps of so many rows follow; `alone` says that nothing else runs or waits."""
+        self._make(alone=alone)
+        self._rows = rows
+        self.session = self._width.pick(rows, alone=alone)
         self._alone_since = time.monotonic() if alone else None
 
-    def end(self, times: int = 1) -> None:
-        """It was done so many times since it began."""
+    def end(self, steps: int) -> None:
+        """So many were taken since then."""
         if self._alone_since is not None:
-            self._width.took(self._key, self.session, (time.monotonic() - self._alone_since) / times)
+            self._width.took(self._rows, self.session, (time.monotonic() - self._alone_since) / steps)
+
+    def widest(self, *, alone: bool) -> ort.InferenceSession:
+        """The session for a part of a prompt. One with more threads is not tried first, as for steps: products of many
+        tokens gain from them, and what such a session has in the caches is there for the steps that follow."""
+        self._make(alone=alone)
+        return self._width.widest(alone=alone)
+
+    def _make(self, *, alone: bool) -> None:
+        if alone and self._width.wanted():
+            self._width.make(*self._blanks())

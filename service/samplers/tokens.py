@@ -23,8 +23,9 @@ class Choice:
 
     def __init__(self, temperature: np.ndarray, top_k: np.ndarray, top_p: np.ndarray) -> None:
         sampled = temperature > 0
-        self._sampled = bool(sampled.any())
-        if not self._sampled:
+        self.sampled = bool(sampled.any())
+        """Whether randomness is used at all."""
+        if not self.sampled:
             return
         self._greedy = None if sampled.all() else ~sampled
         # Bounded, so that products with differences of float32 numbers are finite.
@@ -32,10 +33,11 @@ class Choice:
         self._limited = np.flatnonzero(sampled & ((top_k > 0) | (top_p < 1)))
         self._top_k, self._top_p = top_k[self._limited], top_p[self._limited]
 
-    def __call__(self, logits: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    def __call__(self, logits: np.ndarray, uniform: np.ndarray | None) -> np.ndarray:
         """Choose a token for each row: logits (B, V) float, uniform (B,) float64 -> ids (B,) int64."""
-        if not self._sampled:
-            return logits.argmax(axis=-1)
+        if not self.sampled:
+            return logits.argmax(-1)
+        assert uniform is not None, "a choice that is sampled is given its randomness"
         weights = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)  # (B, V)
         weights *= self._inverse
         np.exp(weights, out=weights)
