@@ -31,7 +31,15 @@ from training.layers.combination import TailLogProbability
 from training.layers.flows import Flows
 from training.layers.mixtures import Mixtures
 from training.layers.rank_gaussian import RankGaussian
-from training.layers.row_statistics import Decorrelated, Kernels, NearestRows, OfFlows, OneGaussian, SeveralGaussians
+from training.layers.row_statistics import (
+    TOGETHER,
+    Decorrelated,
+    Kernels,
+    NearestRows,
+    OfFlows,
+    OneGaussian,
+    SeveralGaussians,
+)
 from training.layers.shrunk_gaussian import ShrunkGaussian
 
 ENSEMBLE = "ensemble"
@@ -210,7 +218,9 @@ class TableScores(Family):
         x, scores = torch.cat([batch["x"] for batch in held_out]), Scores(self, None).eval()
         known, generator = self.known / self.scale + self.centre, torch.Generator().manual_seed(0)
         kinds = (make(x.repeat(MADE, 1), known, generator) for make in pseudo_rows.KINDS.values())
-        normal, *made = (scores.tails(scores(rows)[0]) for rows in (x, *kinds))
+        normal, *made = (
+            torch.cat([scores.tails(scores(part)[0]) for part in rows.split(TOGETHER)]) for rows in (x, *kinds)
+        )
         aurocs = [_told(normal, made, weights) for weights in torch.eye(len(self.singles))]
         best = max(range(len(aurocs)), key=aurocs.__getitem__)
         found = f"held-out rows against rows made of them: {self.singles[best]} has a mean AUROC of {aurocs[best]:.3f}"

@@ -6,7 +6,7 @@ import torch
 from training.layers.closest import Closest
 
 
-@pytest.mark.parametrize("count", [1, 3, 16, 17, 100, 1000, 1025])
+@pytest.mark.parametrize("count", [1, 3, 16, 17, 100, 1000, 1025, 20_001])
 @pytest.mark.parametrize("k", [1, 3, 8])
 def test_they_are_the_nearest_of_all(count, k):
     if k > count:

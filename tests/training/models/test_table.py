@@ -152,6 +152,17 @@ def test_without_an_ensemble_the_best_statistic_is_the_default():
     assert (scoring.statistics, scoring.default) == (("knn", "gaussian"), "knn")
 
 
+def test_many_held_out_rows_are_scored_part_by_part(monkeypatch):
+    """All of them at once would take as much memory as held-out rows times known ones."""
+    x = rows(150, 1)
+    whole = fitted(rows(300, 0)).fit([{"x": x}])
+    sizes, forward = set(), Scores.forward
+    monkeypatch.setattr(Scores, "forward", lambda self, x: sizes.add(len(x)) or forward(self, x))
+    monkeypatch.setattr("training.models.table.TOGETHER", 64)
+    assert fitted(rows(300, 0)).fit([{"x": x}]) == whole
+    assert max(sizes) == 64
+
+
 @pytest.mark.parametrize("statistics", [(*STATISTICS, "ensemble"), ("kde",)])
 def test_a_rows_score_does_not_depend_on_its_batch(statistics, tmp_path):
     family, x = fitted(rows(700, 0), statistics=statistics, components=2), rows(64, 3)
