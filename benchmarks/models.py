@@ -130,8 +130,8 @@ def table_model(store: Path, rows: torch.Tensor, statistic: str, neighbours: int
         "model.points": len(rows),
     }
     recipe = load_recipe("pendigits-scores", [f"--{key}={json.dumps(value)}" for key, value in changes.items()])
-    source = Rows(rows)
-    data = Dataset("rows", DataSummary("vector", (rows.shape[1],)), source, source, Rows(rows[:1000]))
+    source, few = Rows(rows), Rows(rows[:1000])
+    data = Dataset("rows", DataSummary("vector", (rows.shape[1],)), source, few, few)
     family = TableScores(recipe.model_config_, data.summary)
     family.prepare(source)
     export(recipe, Trained(family.eval(), 0, 0.0, "none"), data, store)
