@@ -83,6 +83,7 @@ def test_a_graph_that_was_fast_and_then_hangs_gives_the_event_loop_back(
     assert time.monotonic() - begun < 10 * SECONDS
     assert threads[-1] == threading.current_thread().name, "it hung here, not on a worker"
     assert api.post(GENERATE, json={"seed": 1}).status_code == 200
+    eventually(lambda: state(api, ENDLESS) == "refused")
     assert_envelope(api.post(GENERATE, json={"model": ENDLESS, "label": 1}), 503, "model")
     assert api.engine.lost == 0
 
