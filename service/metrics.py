@@ -8,7 +8,6 @@ from collections import Counter as Counts
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache, partial
-from itertools import islice
 from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -54,7 +53,7 @@ class _Part:
     def count(self) -> None:
         """Count what was noted."""
         with self._lock:  # others may note more meanwhile
-            values = list(islice(iter(self._noted.popleft, None), len(self._noted)))
+            values = [self._noted.popleft() for _ in range(len(self._noted))]
             self._add(sum(values))
             for place, count in Counts(map(self._place, values)).items():
                 self._buckets[place](count)

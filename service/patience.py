@@ -1,9 +1,9 @@
 """Ends connections of clients that are too slow: with a request's head, with its body, in reading an answer, or with the next
 request on a connection that is kept.
 
-The server bounds only the last of them, by a timer for each request, which is not used (writes.py). Connections are looked at once a
-second, and the kernel is asked how much has moved, so that a request costs nothing. Time is counted by the looks: a server
-that was stopped for a while blames nobody.
+The server bounds only the last of them, by a timer for each request, which is not used (writes.py). Connections are looked
+at once a second, and the kernel is asked how much has moved, so that a request costs nothing. Time is counted by the looks:
+a server that was stopped for a while blames nobody.
 """
 
 import asyncio
@@ -79,13 +79,13 @@ class Patience:
             if wait is None or wait.part != part or wait.cycle is not connection.cycle:
                 wait = _Wait(part, connection.cycle, now, moved)
             since = min(now, wait.since + (moved - wait.moved) / BYTES_PER_SECOND)
-            if part == "next" and now - since > self._server.config.timeout_keep_alive:
+            if now - since <= (self._server.config.timeout_keep_alive if part == "next" else self._seconds):
+                waits[connection] = _Wait(part, wait.cycle, since, moved)
+            elif part == "next":
                 connection.transport.close()
-            elif part != "next" and now - since > self._seconds:
+            else:
                 connection.transport.abort()
                 self._on_end(part)
-            else:
-                waits[connection] = _Wait(part, wait.cycle, since, moved)
         self._waits = waits
 
 

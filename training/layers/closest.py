@@ -23,9 +23,8 @@ class Closest(nn.Module):
         if not 1 <= k <= count:
             raise ValueError(f"k: expected 1 to {count}, the number of points, found {k}")
         self.k, self.points = k, points
-        self.groups = max(
-            k, -(-count // max(_LEAST_GROUP, int(_OF_ROOT * count**0.5)))
-        )  # point i is in group i % groups
+        group = max(_LEAST_GROUP, int(_OF_ROOT * count**0.5))
+        self.groups = max(k, -(-count // group))  # point i is in group i % groups
         places = self.groups * -(-count // self.groups)
         self.directions = torch.zeros(size + 1, places)
         self.directions[:size, :count] = points.T
