@@ -142,7 +142,7 @@ def train(
 
     A family without parameters has learnt all that it can when it is prepared, and takes no step.
     `run_dir` keeps checkpoints and logs; `trainer_flags` (accelerator, devices, strategy …) go to Lightning's Trainer.
-    Raises RunError where `run_dir` holds a run of other hyper-parameters.
+    Raises RunError where `run_dir` holds a run of other hyper-parameters, or the run to start from is none of this model.
     """
     last = run_dir / "last.ckpt"
     _claim(run_dir, recipe)
@@ -155,6 +155,8 @@ def train(
     if family.teacher is not None:
         teacher = load_recipe(family.teacher)
         family.start_from(trained(teacher, dataset, run_dir.parent / teacher.name).family)
+    if recipe.train.start_from is not None and not last.is_file():
+        _begin_with(family, Path(recipe.train.start_from))
     game = Game(family, recipe, dataset)
     if not any(True for _ in family.parameters()):
         game.step.fill_(recipe.train.steps)
@@ -196,17 +198,38 @@ def trained(recipe: Recipe, dataset: Dataset, run_dir: Path) -> Trained:
 
     Raises RunError where there is none yet.
     """
-    last, best = run_dir / "last.ckpt", run_dir / "best.ckpt"
+    last = run_dir / "last.ckpt"
     _claim(run_dir, recipe)
     if not last.is_file():
         raise RunError(f"{run_dir}: found no checkpoint; run `python -m training train {recipe.name}` first")
-    state = _read(best if best.is_file() else last)["state_dict"]
-    end = _read(last)["state_dict"]
+    state, end = _chosen(run_dir), _read(last)["state_dict"]
     game = Game(recipe.family_class(recipe.model_config_, dataset.summary), recipe, dataset)
     game.load_state_dict(state)
     family = game.averaged.module.eval()
     assert isinstance(family, Family)
     return Trained(family, int(state["step"]), float(end["seconds"]), hardware())
+
+
+def _begin_with(family: Family, run_dir: Path) -> None:
+    """Give a family the averaged weights of another run. Raises RunError where some of them have no place in it."""
+    if not (run_dir / "last.ckpt").is_file():
+        raise RunError(f"train.start_from: found no run at {run_dir}; give the directory of one that has a checkpoint")
+    prefix = "averaged.module."
+    theirs = {name.removeprefix(prefix): t for name, t in _chosen(run_dir).items() if name.startswith(prefix)}
+    ours = family.state_dict()
+    strange = sorted(name for name, t in theirs.items() if name not in ours or ours[name].shape != t.shape)
+    if strange:
+        raise RunError(
+            f"train.start_from: the weights of {run_dir} do not fit this model ({', '.join(strange[:3])}): "
+            "give it the same sizes"
+        )
+    family.load_state_dict(ours | theirs)
+
+
+def _chosen(run_dir: Path) -> dict[str, Any]:
+    """The state of the best checkpoint, or of the last one where none was the best."""
+    best = run_dir / "best.ckpt"
+    return _read(best if best.is_file() else run_dir / "last.ckpt")["state_dict"]
 
 
 def hardware() -> str:

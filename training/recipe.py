@@ -57,7 +57,10 @@ class DataConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """The loop. The learning rate rises over `warmup_steps`, and falls to zero over the last `decay_share` of all."""
+    """The loop. The learning rate rises over `warmup_steps`, and falls to zero over the last `decay_share` of all.
+
+    `start_from` is the directory of another run, whose weights are where this one begins; what its model lacks begins as it
+    does otherwise."""
 
     steps: Annotated[int, Field(ge=1)]
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -67,6 +70,7 @@ class TrainConfig(Frozen):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     validate_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 200
+    start_from: str | None = None
 
 
 class ExportConfig(Frozen):

@@ -70,3 +70,23 @@ def test_an_option_younger_than_the_run_does_not_make_it_another(tiny_recipe, ti
     path.write_text(json.dumps(older | {"model": tiny_recipe.hyper_parameters()["model"]}))
     with pytest.raises(RunError, match="found no checkpoint"):
         trained(tiny_recipe, tiny_data, tmp_path)
+
+
+def test_a_run_starts_from_the_weights_of_another(tiny_recipe, tiny_data, tmp_path):
+    """Of its averaged ones; a rate of zero leaves them as they are."""
+    first = train(tiny_recipe, tiny_data, tmp_path / "first", CPU, progress=False).family.state_dict()
+    still = {"optimizer.learning_rate": 0.0, "optimizer.muon_learning_rate": 0.0, "seed": 1}
+    recipe = load_recipe("shakespeare-gpt", tiny(**{**still, "train.start_from": str(tmp_path / "first")}))
+    second = train(recipe, tiny_data, tmp_path / "second", CPU, progress=False).family.state_dict()
+    for name, found in second.items():
+        torch.testing.assert_close(found, first[name], msg=name)
+
+
+def test_a_start_that_does_not_fit_is_refused(tiny_recipe, tiny_data, tmp_path):
+    start = {"train.start_from": str(tmp_path / "first")}
+    with pytest.raises(RunError, match=r"train\.start_from: found no run at .*first"):
+        train(load_recipe("shakespeare-gpt", tiny(**start)), tiny_data, tmp_path / "second", CPU, progress=False)
+    train(tiny_recipe, tiny_data, tmp_path / "first", CPU, progress=False)
+    wider = load_recipe("shakespeare-gpt", tiny(**{**start, "model.width": 64}))
+    with pytest.raises(RunError, match=r"do not fit this model \(blocks\.0\."):
+        train(wider, tiny_data, tmp_path / "wider", CPU, progress=False)

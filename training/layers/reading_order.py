@@ -21,7 +21,8 @@ def neighbours(shape: tuple[int, int, int], reach: int) -> Tensor:
     """(D, K): where in the plane the pixels stand that have been read before, at most `reach` rows and columns away.
 
     Beside the half window of its own channel, a pixel sees the same window of the channel before it, whole. What lies
-    outside of the image stands at the start, which is black. The first NEAR are those that touch the pixel.
+    outside of the image stands at the start, which is black. The closest come first; of its own channel, the first NEAR
+    are those that touch the pixel, and the left one is the first.
     """
     rows, columns = shape[1:]
     near = [(0, 0, -1), (0, -1, -1), (0, -1, 0), (0, -1, 1)]
@@ -29,6 +30,7 @@ def neighbours(shape: tuple[int, int, int], reach: int) -> Tensor:
         (0, row, column) for row in range(-reach, 1) for column in range(-reach, reach + 1) if (row, column) < (0, 0)
     ]
     before = [(-1, row, column) for row in range(-reach, reach + 1) for column in range(-reach, reach + 1)]
+    own.sort(key=lambda offset: offset[1] ** 2 + offset[2] ** 2)
     offsets = [*near, *(o for o in own if o not in near), *(before if shape[0] > 1 else [])]
     at = coordinates(shape)[:, None] + torch.tensor(offsets)  # (D, K, 3)
     inside = ((at >= 0) & (at < torch.tensor(shape))).all(-1)

@@ -4,8 +4,9 @@ Image GPT (Chen et al. 2020, https://proceedings.mlr.press/v119/chen20s.html) at
 in reading order, on GPT's blocks and graphs. Three changes make it cheap enough for a CPU:
 
 - A pixel's embedding sees the levels of the pixels around it that have been read (training/layers/reading_order.py),
-  as the first layer of a PixelCNN does (van den Oord et al. 2016, arXiv:1601.06759). The graph with a cache finds them
-  in the first layer's keys, which carry each token's level.
+  as the first layer of a PixelCNN does (van den Oord et al. 2016, arXiv:1601.06759): the closest ones each by a vector
+  for each level, the others by a few knots. The graph with a cache finds them in the first layer's keys, which carry
+  each token's level.
 - Positions have rows and columns: learnt embeddings, and rotary angles of both.
 - A pixel with black neighbours is hidden: it sees the others, but no other sees its key. So training can leave out
   most of them, and count the rest for more (`_chosen`): some 270 of MNIST's 784 positions are computed, and the
@@ -75,7 +76,8 @@ class PixelGPT(Family):
     sin: Tensor
 
     class Config(Frozen):
-        """`reach` is of the window of pixels that go into an embedding, in rows and columns."""
+        """`reach` is of the window of pixels that go into an embedding, in rows and columns; of `exact` of them, the closest
+        ones behind the left one, every level has a vector of its own."""
 
         layers: int = 4
         width: int = 128
@@ -84,6 +86,7 @@ class PixelGPT(Family):
         levels: Annotated[int, Field(ge=2, le=256)] = 256
         reach: Annotated[int, Field(ge=1)] = 6
         knots: Annotated[int, Field(ge=2)] = 8
+        exact: Annotated[int, Field(ge=0)] = 0
 
         @property
         def start_token(self) -> int:
@@ -95,6 +98,9 @@ class PixelGPT(Family):
                 raise ValueError(
                     f"width {self.width} must be a multiple of 16 * heads, and heads {self.heads} of kv_heads"
                 )
+            behind_left = 2 * self.reach * (self.reach + 1) - 1
+            if self.exact > behind_left:
+                raise ValueError(f"exact {self.exact}: a window of reach {self.reach} has {behind_left} at most")
             return self
 
     def __init__(self, config: Config, data: DataSummary):
@@ -105,10 +111,13 @@ class PixelGPT(Family):
         table = neighbours(data.shape, config.reach)
         self.embedding = nn.Embedding(config.levels + 1, width)
         self.window = nn.Linear(table.shape[1] * config.knots, width, bias=False)
+        self.of_level = nn.ModuleList(nn.Embedding(config.levels, width) for _ in range(config.exact))
         self.of_place = nn.ModuleList(nn.Embedding(side, width) for side in data.shape)
         self.blocks = nn.ModuleList(Block(width, config.heads, config.kv_heads, 0.0) for _ in range(config.layers))
         self.head = nn.Linear(width, config.levels, bias=False)
         self.coarse_head = nn.Linear(width, COARSE, bias=False)
+        for of_level in self.of_level:
+            nn.init.zeros_(of_level.weight)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.coarse_head.weight)
         cos, sin = axial_tables(data.shape, width // config.heads)
@@ -139,6 +148,8 @@ class PixelGPT(Family):
         table = self.neighbours[positions]  # (B, T, K)
         window = plane.gather(1, table.flatten(1)).view(table.shape).long().clamp(0, self.config.levels - 1)
         x = self.embedding(input_ids) + self.window(F.embedding(window, self.hats).flatten(2))
+        for embedding, level in zip(self.of_level, window[..., 1 : 1 + self.config.exact].unbind(-1), strict=True):
+            x = x + embedding(level)
         for embedding, place in zip(self.of_place, self.places[positions].unbind(-1), strict=True):
             x = x + embedding(place)
         note = torch.stack([self.levels_of(input_ids), self.hidden(window, positions).float()], dim=-1)

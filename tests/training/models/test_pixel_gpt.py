@@ -28,7 +28,7 @@ LEVELS = 4
 def tiny(shape=SHAPE, levels=LEVELS, **changes) -> PixelGPT:
     """Every weight random, so that no branch is silent."""
     torch.manual_seed(0)
-    config = PixelGPT.Config(layers=2, width=32, heads=2, levels=levels, reach=2, knots=3, **changes)
+    config = PixelGPT.Config(layers=2, width=32, heads=2, levels=levels, reach=2, knots=3, exact=3, **changes)
     model = PixelGPT(config, DataSummary("image", shape))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -199,6 +199,7 @@ def test_from_recipe_to_a_model_that_the_service_draws_with(tmp_path):
         "model.width": 32,
         "model.heads": 2,
         "model.reach": 1,
+        "model.exact": 2,
         "train.steps": 2,
         "train.validate_every": 2,
         "train.precision": "32-true",
