@@ -111,6 +111,7 @@ class Amostra:
             queue_requests=settings.queue_requests,
             hang_seconds=settings.hang_seconds,
             shares=settings.shares,
+            pinned=settings.pin_workers and device == "cpu",
             observer=observer,
             on_hang=self.refuse,
             on_stuck=end_now,

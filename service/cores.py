@@ -1,6 +1,8 @@
-"""How many cores this process may use: what its affinity and its control group's quota leave of the machine's."""
+"""How many cores this process may use: what its affinity and its control group's quota leave of the machine's. And which
+one a thread keeps to."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -11,6 +13,28 @@ def usable(groups: Path = CONTROL_GROUPS, own: Path = Path("/proc/self/cgroup"))
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min([cores, *_quotas(groups, own)]))
+
+
+def keep_to_one(number: int, of: int) -> None:
+    """Keep this thread to the core of this number, where the process may use just `of` cores: with fewer threads than cores
+    a choice of ours could only be worse than the system's. The threads that it starts do as it does: see `use_all`."""
+    cores = _cores_of_process()
+    if len(cores) == of > 1:
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setaffinity(0, {cores[number % of]})
+
+
+def use_all() -> None:
+    """Let this thread use every core that the process may use, whatever the one that started it keeps to."""
+    cores = _cores_of_process()
+    if cores:
+        with suppress(OSError):
+            os.sched_setaffinity(0, cores)
+
+
+def _cores_of_process() -> list[int]:
+    """By its first thread; none where the system has no affinities."""
+    return sorted(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else []
 
 
 def _quotas(groups: Path, own: Path) -> list[int]:

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """A directory for the engines that TensorRT builds; without one each start builds them again, which takes minutes."""
     workers: Annotated[int, Field(ge=1, le=64)] = min(64, usable())
     """Threads that run graphs; as many as there are cores that the process may use. One intra-op thread each is the fastest under load on a CPU."""
+    pin_workers: bool = True
+    """Keep each worker to a core of its own, where there are as many of them as cores that the process may use and the models are on the CPU."""
     intra_op_threads: Positive = 1
     """Threads of one graph beside those of the others."""
     max_batch_rows: Positive = 64

@@ -14,7 +14,8 @@ _OF_ROOM = 4
 
 
 class Admission:
-    """Counts the jobs of each model and the time that they take. Not thread-safe, but for `admit` and `wait_seconds`.
+    """Counts the jobs of each model and the time that they take. Not thread-safe, but for `admit`, `wait_seconds` and
+    `knows`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way; a
     model's share may say something else, by its id. No model may have more than `_OF_ROOM` times as many jobs as there is
@@ -81,9 +82,7 @@ class Admission:
         return self._pace[lane.queue].quickest(lane, rows)
 
     def came(self, ticket: Ticket) -> None:
-        """Count a job that is taken in, and tell it its model's pace."""
-        if ticket.model.key not in self._known:
-            self._meet(ticket.model)
+        """Count a job of a known model that is taken in, and tell it its model's pace."""
         pace = ticket.pace = self._pace[ticket.model.key]
         if not pace.jobs:
             self._busy[ticket.model.key] = pace, self.share(ticket.model).weight
@@ -100,8 +99,14 @@ class Admission:
         if not ticket.pace.jobs:
             self._busy.pop(ticket.model.key, None)
 
-    def _meet(self, model: Model) -> None:
+    def knows(self, model: Model) -> bool:
+        """Whether it was met."""
+        return model.key in self._known
+
+    def meet(self, model: Model) -> None:
         """Take note of a new model, and let go of what is kept about those that are in memory no more."""
+        if self.knows(model):
+            return
         self._known.add(model.key)
         # Called on whichever thread drops the model last, maybe in the middle of a decision: only a note is taken.
         weakref.finalize(model, self._gone.append, model.key).atexit = False

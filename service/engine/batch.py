@@ -12,7 +12,8 @@ INTERACTIVE, BACKGROUND = 0, 1
 @dataclass(frozen=True, slots=True)
 class Lane:
     """What can be batched together, and how much of it in one batch: `max_rows` in all, `each` of one call, and `patient`
-    of background work. The graph is given `at_once` of them in a run. `slots` > 0 makes it a lane of sequences.
+    of background work. The graph is given `at_once` of them in a run. From `enough` rows on more of them are hardly faster
+    for each, and a run of a size that is none of `sizes` is padded to the next. `slots` > 0 makes it a lane of sequences.
 
     Two lanes are the same where queue and key are; the limits of the latest work count.
     """
@@ -24,6 +25,8 @@ class Lane:
     each: int = field(default=2**31, compare=False)
     patient: int = field(default=2**31, compare=False)
     at_once: int = field(default=2**31, compare=False)
+    enough: int = field(default=2**31, compare=False)
+    sizes: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +85,8 @@ class Batch:
     one_step: bool = False
     long: bool = False
     patient: bool = False
+    expected: float = 0.0
+    """Seconds that it will take, by what was measured; 0 where nothing was."""
     rows: int = field(init=False)
     works: list[Work] = field(init=False)
     """Everything that has a part in it."""
@@ -89,3 +94,8 @@ class Batch:
     def __post_init__(self) -> None:
         self.rows = sum([p.stop - p.start for p in self.pieces]) or (1 if self.prompt else len(self.live))
         self.works = [p.work for p in self.pieces] + ([self.prompt] if self.prompt else list(self.live))
+
+    @property
+    def model(self) -> Any:
+        """The one that it is of."""
+        return self.works[0].owner.model

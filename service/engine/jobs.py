@@ -20,14 +20,24 @@ from service.engine.ticket import Model, Observer, Ticket
 from service.errors import AmostraError, InternalError, ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
+_OVER = object()
+
+
+Move = tuple[Ticket, Callable[[Any], Call], Any]
+"""A job to go on with: its generator's method, and what that is given."""
 
 
 class Jobs:
     """Tickets from their arrival to their end, and what they wait for. `lock` is held around all of it, and `changed`
-    notified when there is more to do."""
+    notified when there is more to do.
+
+    Who is under way is counted under a lock of its own, `counting`, which nobody holds for longer than that takes: whoever
+    brings jobs does not wait then until a batch is put together or taken apart. It is the second one, where both are held.
+    """
 
     def __init__(self, limits: Limits, scheduler: Scheduler, admission: Admission, observer: Observer | None) -> None:
         self.lock = threading.RLock()
+        self.counting = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.live: set[Ticket] = set()
         self.closed = False
@@ -46,7 +56,10 @@ class Jobs:
 
     def take_in(self, ticket: Ticket) -> None:
         """Count a job in, which is still to be brought. Raises NotReady."""
-        with self.lock:
+        if not self._admission.knows(ticket.model):
+            with self.lock, self.counting:
+                self._admission.meet(ticket.model)
+        with self.counting:
             if self.closed:
                 raise NotReady("the service is stopping: send the request to another replica")
             self.live.add(ticket)
@@ -103,22 +116,33 @@ class Jobs:
             self._observer.waited(ticket.model, now - ticket.since, ticket.trace)
         ticket.since = None
 
-    def start(self, ticket: Ticket) -> None:
-        """Run a job to its first call."""
-        self._advance(ticket, next, ticket.job)
+    def close(self) -> None:
+        """Take no more jobs in, and start none."""
+        with self.lock, self.counting:
+            self.closed = True
+            self.changed.notify_all()
 
-    def resume(self, ticket: Ticket, answer: Any) -> None:
-        """Give a job the answer to its call, or what went wrong with it."""
-        if isinstance(answer, Exception):
-            self._advance(ticket, ticket.job.throw, self._typed(answer, ticket.model))
-        else:
-            self._advance(ticket, ticket.job.send, answer)
+    def start(self, tickets: Iterable[Ticket]) -> None:
+        """Run jobs to their first calls."""
+        self._advance([(ticket, next, ticket.job) for ticket in tickets])
+
+    def resume(self, answers: Iterable[tuple[Ticket, Any]], then: Callable[[], None] = lambda: None) -> None:
+        """Give jobs the answers to their calls, or what went wrong with them. What comes `then` is done with the lock held,
+        when all that they ask for next was added."""
+        moves: list[Move] = []
+        for ticket, answer in answers:
+            if isinstance(answer, Exception):
+                moves.append((ticket, ticket.job.throw, self._typed(answer, ticket.model)))
+            else:
+                moves.append((ticket, ticket.job.send, answer))
+        self._advance(moves, then)
 
     def charge(self, work: Work, seconds: float) -> None:
         """A job under way has had this much time; asked with the lock held."""
         ticket = work.owner
         if ticket in self.live:
-            self._admission.had(ticket, seconds)
+            with self.counting:
+                self._admission.had(ticket, seconds)
             work.long = ticket.seconds > self._limits.long_seconds
 
     def collect(self, piece: Piece, answer: Any) -> bool:
@@ -155,61 +179,84 @@ class Jobs:
         if close:
             ticket.job.close()
 
-    def end(self, ticket: Ticket, result: Any = None, error: Exception | None = None) -> None:
-        """Tell a job's owner how it ended, unless that was done or nobody wants to know."""
+    def end(self, ticket: Ticket, error: Exception) -> None:
+        """Tell a job's owner that it failed, unless that was done or nobody wants to know."""
         with self.lock:
             if ticket not in self.live:
                 return
-            if ticket.lane is not None:
-                self._scheduler.discard(ticket, ticket.lane)
-            self._release(ticket, served=error is None)
-            if self.interactive and ticket.priority == INTERACTIVE and ticket.seconds <= self._limits.long_seconds:
-                self.spare_until = self.interactive_until + self._limits.spare_seconds
-            cancelled = ticket.cancelled
-        if not cancelled:
-            ticket.result, ticket.error = result, error
+            ticket.error = error
+            told = self._end(ticket)
+        if told:
             ticket.on_done(ticket)
 
-    def _advance(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> None:
-        """Resume a job and take its next call; this thread is the only one that holds it."""
-        if not ticket.cancelled:
-            try:
-                call = step(value)
-                with self.lock:
-                    if not ticket.cancelled:
-                        self._wait(ticket, call)
-                        return
-            except StopIteration as stop:
-                self.end(ticket, result=stop.value)
-                return
-            except Exception as error:
-                if not isinstance(error, AmostraError):
-                    log.exception("a job of model %s failed", ticket.model.id)
-                    error = InternalError("the service failed on this request; its log has the reason")
-                self.end(ticket, error=error)
-                ticket.job.close()
-                return
+    def _advance(self, moves: Iterable[Move], then: Callable[[], None] = lambda: None) -> None:
+        """Go on with jobs up to their next calls, or to their ends; this thread is the only one that holds them."""
+        asked = [(ticket, self._step(ticket, step, value)) for ticket, step, value in moves]
+        over: list[tuple[Ticket, bool]] = []
         with self.lock:
-            self._scheduler.discard(ticket, ticket.lane)
-            self._release(ticket, served=False)
-        ticket.job.close()
+            for ticket, call in asked:
+                if call is _OVER or ticket.cancelled or not self._wait(ticket, call):
+                    over.append((ticket, self._end(ticket)))
+            then()
+        for ticket, told in over:
+            if told:
+                ticket.on_done(ticket)
+            ticket.job.close()
 
-    def _wait(self, ticket: Ticket, call: Call) -> None:
-        """Put a job's call where it waits for its batches; this thread holds it no longer."""
-        lane = lane_of(ticket.model, call, self._limits, ticket.pace)
+    def _step(self, ticket: Ticket, step: Callable[[Any], Call], value: Any) -> Any:
+        """A job's next call; _OVER where it has ended, with a result or an error, or was cancelled before."""
+        if ticket.cancelled:
+            return _OVER
+        try:
+            return step(value)
+        except StopIteration as stop:
+            ticket.result = stop.value
+        except Exception as error:
+            ticket.error = self._known(ticket, error)
+        return _OVER
+
+    def _known(self, ticket: Ticket, error: Exception) -> AmostraError:
+        """What a job's owner is told of an error."""
+        if isinstance(error, AmostraError):
+            return error
+        log.error("a job of model %s failed", ticket.model.id, exc_info=error)
+        return InternalError("the service failed on this request; its log has the reason")
+
+    def _wait(self, ticket: Ticket, call: Call) -> bool:
+        """Put a job's call where it waits for its batches; this thread holds it no longer. False where there is no such
+        place, by an error of the job's."""
+        try:
+            lane = lane_of(ticket.model, call, self._limits, ticket.pace)
+        except Exception as error:
+            ticket.error = self._known(ticket, error)
+            return False
         ticket.lane = lane
         ticket.since = time.monotonic()
         ticket.holders -= 1
         long = ticket.seconds > self._limits.long_seconds
         work = Work(ticket, call, lane, ticket.priority, group=ticket.group, long=long)
         self._scheduler.add(work, self._admission.share(ticket.model).weight)
+        return True
+
+    def _end(self, ticket: Ticket) -> bool:
+        """A job is over; asked with the lock held. Whether its owner is to be told."""
+        if ticket not in self.live:
+            return False
+        if ticket.lane is not None:
+            self._scheduler.discard(ticket, ticket.lane)
+        self._release(ticket, served=not ticket.cancelled and ticket.error is None)
+        short = ticket.priority == INTERACTIVE and ticket.seconds <= self._limits.long_seconds
+        if self.interactive and short and not ticket.cancelled:
+            self.spare_until = self.interactive_until + self._limits.spare_seconds
+        return not ticket.cancelled
 
     def _release(self, ticket: Ticket, *, served: bool) -> None:
-        self.live.discard(ticket)
-        if ticket.priority == INTERACTIVE:
-            self.interactive -= 1
-            self.interactive_until = time.monotonic()
-        self._admission.ended(ticket, served=served)
+        with self.counting:
+            self.live.discard(ticket)
+            if ticket.priority == INTERACTIVE:
+                self.interactive -= 1
+                self.interactive_until = time.monotonic()
+            self._admission.ended(ticket, served=served)
 
     def _typed(self, error: Exception, model: Model) -> AmostraError:
         if model.key in self.hung:

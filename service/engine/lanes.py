@@ -34,7 +34,17 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     each, patient = (
         runner.whole(pace.rows_within(lane, seconds, most)) for seconds in (limits.call_seconds, limits.patient_seconds)
     )
+    enough = runner.whole(pace.knee(lane, most))
     if ahead:  # more rows at a time would only delay those that are to end first
-        at_once = min(at_once, runner.whole(pace.knee(lane, most)))
-    pace.lanes[ahead, key] = lane = Lane(model.key, key, at_once, each=each, patient=patient, at_once=at_once)
+        at_once = min(at_once, enough)
+    pace.lanes[ahead, key] = lane = Lane(
+        model.key,
+        key,
+        at_once,
+        each=each,
+        patient=patient,
+        at_once=at_once,
+        enough=enough,
+        sizes=runner.sizes,
+    )
     return lane

@@ -20,7 +20,7 @@ class Limits:
     Background work has the workers once no interactive job was under way for `calm_seconds`: clients that send one request
     after the other leave gaps, and the next one should not find a batch in them. One of the workers it leaves free until
     `spare_seconds` after the last. Its batches take `patient_seconds` at most. Under steady load it has one of them every
-    `patience_seconds`.
+    `patience_seconds`; where interactive work always waits, one of rows every two times that, before the others.
     """
 
     rows: int = 64

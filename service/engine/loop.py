@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from service.cores import keep_to_one
 from service.engine.admission import Admission
 from service.engine.batch import INTERACTIVE, Batch, Lane
 from service.engine.job import Job
@@ -39,7 +40,8 @@ class Engine:
     """Runs the jobs of all models on `workers` threads, within `limits`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way, and
-    `shares` may say something else for a model, by its id. A batch that takes longer than `hang_seconds`, and far longer
+    `shares` may say something else for a model, by its id. `pinned` workers keep to a core each, where that are all that the
+    process may use. A batch that takes longer than `hang_seconds`, and far longer
     than is known of its like, hangs: `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief. `on_stuck()`
     is told where a batch that a thread of somebody else's runs, in begin(), does not end even so.
     """
@@ -53,6 +55,7 @@ class Engine:
         queue_requests: int = 1024,
         hang_seconds: float = 60.0,
         shares: Mapping[str, Share] | None = None,
+        pinned: bool = False,
         observer: Observer | None = None,
         on_hang: Callable[[Model, str], None] = lambda model, why: None,
         on_stuck: Callable[[], None] = lambda: None,
@@ -67,9 +70,10 @@ class Engine:
         self._changed = self._jobs.changed
         self._settling = Settling(self._jobs, self._scheduler, self._admission, observer)
         self._watchdog = Watchdog(hang_seconds, self._hangs, self._lose, limits.here_hang_seconds)
-        self._threads: set[threading.Thread] = set()
+        self._pinned = pinned
+        self._threads: dict[threading.Thread, int] = {}
         self._lost: list[threading.Thread] = []
-        self._patient_next = 0.0
+        self._patient_next = time.monotonic()
         self._turns = 0
 
     def start(self) -> None:
@@ -79,22 +83,21 @@ class Engine:
         self._watchdog.start()
 
     def _add_worker(self) -> None:
-        thread = threading.Thread(target=self._work, name="amostra-worker", daemon=True)
+        number = min(set(range(self._workers)) - set(self._threads.values()))
+        thread = threading.Thread(target=self._work, args=(number,), name="amostra-worker", daemon=True)
+        self._threads[thread] = number
         thread.start()
-        self._threads.add(thread)
 
     def stop(self) -> None:
         """Stop the workers after the batches in flight, but for those that take long; what still waits ends with an
         error."""
-        with self._jobs.lock:
-            self._jobs.closed = True
-            self._changed.notify_all()
+        self._jobs.close()
         self._watchdog.stop()
         until = time.monotonic() + self._limits.stop_seconds
         for thread in list(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
         for ticket in list(self._jobs.live):
-            self._jobs.end(ticket, error=NotReady("the service is stopping: send the request again"))
+            self._jobs.end(ticket, NotReady("the service is stopping: send the request again"))
         for run in self._watchdog.under_way():
             run.model.stop()
 
@@ -118,7 +121,8 @@ class Engine:
         ticket = Ticket(model, job, work, priority, on_done, group, trace)
         self.take_in(ticket)
         self._jobs.bring([ticket], 0.0)
-        self._call_worker()
+        with self._jobs.lock:
+            self._call_worker()
         return ticket
 
     def take_in(self, ticket: Ticket) -> None:
@@ -130,36 +134,37 @@ class Engine:
         in all: any batch of one job that is `alone`, of others those of up to `turn_seconds`. The workers do the rest."""
         here = self._limits.here_seconds
         alone = alone and len(tickets) == 1 == self._jobs.interactive
-        for ticket in self._jobs.bring(tickets, here):
-            self._jobs.start(ticket)
+        if short := self._jobs.bring(tickets, here):
+            self._jobs.start(short)
         # What workers measure is too long while this thread holds the interpreter: now and then it is tried here.
         self._turns = (self._turns + 1) % _TRIAL
         most = here if alone or not self._turns else self._limits.turn_seconds
         until = time.monotonic() + here
         while (batch := self._take_short(until, most, alone=alone)) is not None and self._do(batch, here=True):
             pass
-        self._call_worker()
 
     def _take_short(self, until: float, most: float, *, alone: bool) -> Batch | None:
-        """The next batch, where it will be over in time and takes `most` seconds."""
+        """The next batch, where it will be over in time and takes `most` seconds; a worker is woken for any other."""
         left = until - time.monotonic()
 
         def fits(lane: Lane, rows: int) -> bool:
             return alone if lane.slots else self._admission.quickest(lane, rows) <= min(left, most)
 
         with self._jobs.lock:
-            if self._jobs.closed or left <= 0:
-                return None
-            batch = self._scheduler.next_batch(self._most_long(), 0, fits)
+            batch = None
+            if left > 0 and not self._jobs.closed:
+                batch = self._scheduler.next_batch(self._most_long(), 0, fits)
             if batch is not None:
-                self._jobs.hold(batch)
+                self._hold(batch)
+            else:
+                self._call_worker()
             return batch
 
     def _call_worker(self) -> None:
-        """Wake a worker where there is something to do; one that sees more than enough for it wakes the next."""
-        with self._jobs.lock:
-            if self._more():
-                self._changed.notify()
+        """Wake a worker where there is something to do, with the lock held; one that sees more than enough for it wakes the
+        next."""
+        if self._more():
+            self._changed.notify()
 
     def cancel(self, ticket: Ticket) -> None:
         """Give a job up: what waits is forgotten, what runs is not used. Safe at any time, more than once."""
@@ -195,7 +200,9 @@ class Engine:
         """Threads that hang in a graph, and keep a core busy each."""
         return sum(thread.is_alive() for thread in self._lost)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
+        if self._pinned:
+            keep_to_one(number, self._workers)
         while True:
             with self._jobs.lock:
                 while (found := self._take(self._most_patient())) is None:
@@ -227,6 +234,10 @@ class Engine:
             return 0
         return self._workers - 1 if now < self._jobs.interactive_until + self._limits.spare_seconds else None
 
+    def _overdue(self) -> bool:
+        """Whether background jobs have had nothing for so long that they go first."""
+        return time.monotonic() >= self._patient_next + self._limits.patience_seconds and not self.calm()
+
     def _take(self, most_patient: int | None) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""
         if self._jobs.closed:
@@ -234,27 +245,30 @@ class Engine:
         arrival = self._jobs.next_arrival()
         if arrival is not None:
             return arrival
-        batch = self._scheduler.next_batch(self._most_long(), most_patient)
+        batch = self._scheduler.next_batch(self._most_long(), most_patient, overdue=self._overdue())
         if batch is not None:
-            self._jobs.hold(batch)
+            self._hold(batch)
             if batch.patient:
                 self._patient_next = time.monotonic() + self._limits.patience_seconds
         return batch
+
+    def _hold(self, batch: Batch) -> None:
+        """This thread is to run a batch; asked with the lock held."""
+        self._jobs.hold(batch)
+        batch.expected = self._admission.pace(batch.model).seconds_of(batch.lane, batch.rows)
 
     def _do(self, found: Ticket | Batch, *, here: bool = False) -> bool:
         """Start a job, or run a batch and go on with its jobs. False where a batch took so long that this thread was
         replaced meanwhile."""
         if isinstance(found, Ticket):
-            self._jobs.start(found)
+            self._jobs.start([found])
             return True
-        model = found.works[0].owner.model
+        model = found.model
         if model.key in self._jobs.hung:
             self._settling.settle(found, ModelFailed("it hangs"), 0.0)
             return True
         runner = model.runners[found.works[0].call.capability]
-        with self._jobs.lock:
-            expected = self._admission.pace(model).seconds_of(found.lane, found.rows)
-        run = self._watchdog.begin(found, model, expected, here=here)
+        run = self._watchdog.begin(found, model, found.expected, here=here)
         start = time.monotonic()
         outcome = (
             runner.run_each(found) if found.pieces or isinstance(runner, RowRunner) else self._run_steps(found, runner)
@@ -276,7 +290,7 @@ class Engine:
         try:
             return runner.run(batch, go_on)
         except Exception as error:  # it keeps the runtime's failures apart itself: this one is a bug
-            log.exception("the runner of %s failed", batch.works[0].owner.model.id)
+            log.exception("the runner of %s failed", batch.model.id)
             return error
 
     def _hangs(self, run: Run) -> None:
@@ -296,5 +310,5 @@ class Engine:
         if run.here:
             self._on_stuck()
         else:
-            self._threads.remove(run.thread)
+            del self._threads[run.thread]
             self._add_worker()

@@ -66,8 +66,9 @@ class RowRunner:
         self._session = session
         self._width = Width(session, widen)
         self._device = device
-        self._buckets = tuple(buckets)
-        self._run_sizes = [size for size in _RUN_SIZES if size in self._buckets] or [self.max_rows]
+        self.sizes = tuple(buckets)
+        """The sizes of batches, ascending."""
+        self._run_sizes = [size for size in _RUN_SIZES if size in self.sizes] or [self.max_rows]
         self._trials: dict[tuple, Trials] = {}
         self._inputs = {i.name: NUMPY[i.type] for i in session.get_inputs()}
         self._outputs = [o.name for o in session.get_outputs()]
@@ -77,11 +78,11 @@ class RowRunner:
     @property
     def max_rows(self) -> int:
         """The largest batch."""
-        return self._buckets[-1]
+        return self.sizes[-1]
 
     def whole(self, rows: int) -> int:
         """The largest batch of at most so many rows that needs no padding; the smallest one where all are larger."""
-        return self._buckets[max(0, bisect_right(self._buckets, rows) - 1)]
+        return self.sizes[max(0, bisect_right(self.sizes, rows) - 1)]
 
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
@@ -124,7 +125,7 @@ class RowRunner:
 
     def _run(self, pieces: list[Arrays], rows: int, outputs: Arrays, place: slice, batch: Batch) -> int:
         """Run so many rows at once, and put what comes out in its place. Returns the size that they were padded to."""
-        size = bucket(rows, self._buckets)
+        size = bucket(rows, self.sizes)
         shape = (size, *(pieces[0][name].shape[1:] for name in self._inputs))
         session = self._width.pick(shape, alone=batch.alone)
         key = (session is self._session, *shape)

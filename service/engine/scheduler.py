@@ -7,6 +7,9 @@ of them than rows, those go first that would end first if all shared evenly (soj
 before background work, and a caller may keep long jobs, or those of the background, to some of its workers, so that others
 find one free.
 
+A crowd of small calls is cut into two batches for each worker, where smaller ones are as fast: while one runs and the
+answers of the one before go out, and the next calls come in, there is another to run.
+
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
 
@@ -20,6 +23,9 @@ from service.engine.job import RowCall
 from service.engine.sequence_lane import SequenceLane
 from service.engine.sojourn import FairOrder
 
+_PADDING = 1 / 16
+_FIRST = -1
+
 
 class _RowLane:
     """Rows of independent calls; any number of batches may be in flight."""
@@ -27,6 +33,7 @@ class _RowLane:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.waiting: tuple[deque[Work], deque[Work]] = (deque(), deque())
+        self._long_next = False
 
     def add(self, work: Work) -> None:
         self.lane = work.lane
@@ -46,17 +53,23 @@ class _RowLane:
             for work in [w for w in works if w.owner is owner]:
                 works.remove(work)
 
-    def take(self, *, long: bool = True, idle: int = 1) -> Batch:
-        """A batch of what waits, while so many workers are idle."""
-        level = self.urgency(long=long)
-        everyone = self.waiting[level] if level is not None else deque()
-        works = [work for work in everyone if long or not work.long]
+    def neglected(self, *, long: bool = True) -> bool:
+        """Whether background work waits in it that may run."""
+        return any(long or not work.long for work in self.waiting[BACKGROUND])
+
+    def take(self, level: int, *, long: bool = True, workers: int = 1, idle: int = 1, running: int = 0) -> Batch:
+        """A batch of what waits at a level, while so many of the workers are idle and the others have `running` rows of its
+        queue."""
+        everyone = self.waiting[level]
+        works = self._of_one_kind([work for work in everyone if long or not work.long])
         rows = [work.left for work in works]
         room = self.lane.max_rows if level == INTERACTIVE else min(self.lane.max_rows, self.lane.patient)
         several = room > self.lane.at_once
         if several:  # each idle worker gets its part of what is there
             part = -(-sum(rows) // idle)
             room = min(room, -(-part // self.lane.at_once) * self.lane.at_once)
+        elif len(works) > 1:
+            room = min(room, self._part_of_crowd(rows, workers + 1, running))
         if sum(rows) > room or max(rows, default=0) > self.lane.each:
             works.sort(key=lambda work: work.end)
             rows = self._shared(works, room, several=several)
@@ -69,6 +82,24 @@ class _RowLane:
                 if work.left:
                     everyone.append(work)
         return Batch(self.lane, tuple(pieces), long=all(piece.work.long for piece in pieces))
+
+    def _of_one_kind(self, works: list[Work]) -> list[Work]:
+        """Those of short jobs, and the next time those of long ones: a short one that shared a batch with a long one would
+        take as long, and a worker that others wait for."""
+        kinds = {work.long for work in works}
+        if len(kinds) < 2:
+            return works
+        chosen, self._long_next = self._long_next, not self._long_next
+        return [work for work in works if work.long == chosen]
+
+    def _part_of_crowd(self, rows: list[int], parts: int, running: int) -> int:
+        """How many rows make one of so many equal parts of what waits and runs, and little of it padding."""
+        waiting = sum(min(count, self.lane.each) for count in rows)
+        most = min(waiting, max(self.lane.enough, -(-(waiting + running) // parts)))
+        above = next((size for size in self.lane.sizes if size >= most), most)
+        if above - most <= most * _PADDING:
+            return most
+        return max((size for size in self.lane.sizes if size < most), default=most)
 
     def _shared(self, works: list[Work], room: int, *, several: bool) -> list[int]:
         """How many rows of each are taken, where not all fit."""
@@ -93,6 +124,7 @@ class _Queue:
     used: float = 0.0
     weight: float = 1.0
     in_flight: int = 0
+    running: int = 0  # rows in flight
     lanes: dict[Hashable, _RowLane | SequenceLane] = field(default_factory=dict)
     """By the lanes' keys."""
     order: FairOrder = field(default_factory=FairOrder)
@@ -144,9 +176,12 @@ class Scheduler:
         most_long: int | None = None,
         most_patient: int | None = None,
         fits: Callable[[Lane, int], bool] | None = None,
+        *,
+        overdue: bool = False,
     ) -> Batch | None:
         """The next batch to run, or None where nothing can. Of long jobs alone `most_long` batches may be in flight, and of
         background jobs `most_patient`. Whoever cannot run just any says by its lane and rows whether the next one `fits`.
+        Where they are `overdue`, rows of the background go first.
         """
         long = most_long is None or self._long < most_long
         least = self._least(most_patient)
@@ -156,19 +191,26 @@ class Scheduler:
                 urgency = lane.urgency(long=long)
                 if urgency is None or urgency > least:
                     continue
+                if overdue and least == BACKGROUND and lane.neglected(long=long):
+                    urgency = _FIRST
                 if best is None or (urgency, queue.used) < best[:2]:
                     best = (urgency, queue.used, queue, key)
         if best is None:
             return None
         urgency, _, queue, key = best
+        urgency = BACKGROUND if urgency == _FIRST else urgency
         lane = queue.lanes[key]
         if fits is not None and not fits(lane.lane, min(lane.rows(), lane.lane.max_rows)):
             return None
         del queue.lanes[key]
         running = sum(queue.in_flight for queue in self._queues.values())
         quiet, idle = not running, max(1, self._workers - running)
-        batch = lane.take(long=long, idle=idle) if isinstance(lane, _RowLane) else lane.take(long=long)
+        if isinstance(lane, _RowLane):
+            batch = lane.take(urgency, long=long, workers=self._workers, idle=idle, running=queue.running)
+        else:
+            batch = lane.take(long=long)
         queue.in_flight += 1
+        queue.running += batch.rows
         queue.order.ran(sum(piece.stop - piece.start for piece in batch.pieces))
         for work in (piece.work for piece in batch.pieces):
             if not work.left and not work.call.ahead:
@@ -190,6 +232,7 @@ class Scheduler:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""
         queue = self._queues[batch.lane.queue]
         queue.in_flight -= 1
+        queue.running -= batch.rows
         self._long -= batch.long
         self._patient -= batch.patient
         queue.used += seconds / queue.weight

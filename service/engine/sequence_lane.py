@@ -54,6 +54,10 @@ class SequenceLane:
         levels += [level for level, works in enumerate(self.waiting) if works]
         return min(levels, default=None)
 
+    def neglected(self, *, long: bool = True) -> bool:
+        """Never: those of the background rest while somebody waits for others, for they would step with them."""
+        return False
+
     def _all_long(self) -> bool:
         """Whether none but long jobs are here; sequences step together, so one short one takes the others along."""
         prompts = [self.prompt] if self.prompt is not None else []

@@ -12,11 +12,15 @@ from service.engine.job import Arrays
 from service.engine.jobs import Jobs
 from service.engine.scheduler import Scheduler
 from service.engine.sequences import Progress
-from service.engine.ticket import Model, Observer
+from service.engine.ticket import Observer, Ticket
 
 Outcome = tuple[Sequence[Arrays | Exception], int] | Progress | Exception
 """What a batch of rows gave, and how many rows were padding; what one of sequences did; or why it was not run to its end,
 of which its runner knows nothing."""
+
+
+Answers = list[tuple[Ticket, Any]]
+"""What jobs are to be told, or what went wrong with them."""
 
 
 class Settling:
@@ -31,17 +35,16 @@ class Settling:
 
     def settle(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
         """Go on with the jobs of a batch that has run for so long."""
-        model = batch.works[0].owner.model
         if isinstance(outcome, Progress):
-            self._steps(model, batch, outcome, seconds)
+            answers = self._steps(batch, outcome, seconds)
         elif isinstance(outcome, Exception):
-            self._nothing(batch, outcome, seconds)
+            answers = self._nothing(batch, outcome, seconds)
         else:
-            self._rows(model, batch, *outcome, seconds)
-        with self._lock:
-            self._scheduler.finish(batch, seconds)
+            answers = self._rows(batch, *outcome, seconds)
+        self._jobs.resume(answers, lambda: self._scheduler.finish(batch, seconds))
 
-    def _steps(self, model: Model, batch: Batch, progress: Progress, seconds: float) -> None:
+    def _steps(self, batch: Batch, progress: Progress, seconds: float) -> Answers:
+        model = batch.model
         if self._observer:
             self._observer.sequences(model, batch, progress, seconds)
             if progress.prompt_done and batch.prompt is not None:
@@ -54,40 +57,35 @@ class Settling:
                 self._scheduler.prompt_done(batch.prompt)
             for work, _ in progress.ended:
                 self._scheduler.ended(work)
-            over = [(work.owner, answer) for work, answer in progress.ended if self._jobs.hold_again(work.owner)]
-        for ticket, answer in over:
-            self._jobs.resume(ticket, answer)
+            return [(work.owner, answer) for work, answer in progress.ended if self._jobs.hold_again(work.owner)]
 
-    def _rows(
-        self, model: Model, batch: Batch, answers: Sequence[Arrays | Exception], padding: int, seconds: float
-    ) -> None:
+    def _rows(self, batch: Batch, outputs: Sequence[Arrays | Exception], padding: int, seconds: float) -> Answers:
+        model = batch.model
         if self._observer:
             self._observer.batch(model, batch, seconds, padding)
         with self._lock:
             self._admission.pace(model).batch_ran(batch.lane, batch.rows, seconds, alone=batch.alone)
-        self._collect(batch, answers, seconds)
+            return self._collected(batch, outputs, seconds)
 
-    def _nothing(self, batch: Batch, error: Exception, seconds: float) -> None:
-        self._collect(batch, [error] * len(batch.pieces), seconds)
-        sequences = batch.works if not batch.pieces else []
+    def _nothing(self, batch: Batch, error: Exception, seconds: float) -> Answers:
         with self._lock:
-            for work in sequences:
+            answers = self._collected(batch, [error] * len(batch.pieces), seconds)
+            for work in batch.works if not batch.pieces else ():
                 self._scheduler.give_up(work)
-            over = [work.owner for work in sequences if self._jobs.hold_again(work.owner)]
-        for ticket in over:
-            self._jobs.resume(ticket, error)
+                if self._jobs.hold_again(work.owner):
+                    answers.append((work.owner, error))
+        return answers
 
-    def _collect(self, batch: Batch, answers: Sequence[Arrays | Exception], seconds: float) -> None:
-        """Hand the answers of a batch's pieces to their jobs, and go on with those that have all of theirs."""
-        rows = batch.rows
-        over = []
-        with self._lock:
-            for piece, answer in zip(batch.pieces, answers, strict=True):
-                self._jobs.charge(piece.work, seconds * (piece.stop - piece.start) / rows)
-                if self._jobs.collect(piece, answer):
-                    over.append(piece.work)
-        for work in over:
-            self._jobs.resume(work.owner, work.failed or (None if work.owner.cancelled else _joined(work)))
+    def _collected(self, batch: Batch, outputs: Sequence[Arrays | Exception], seconds: float) -> Answers:
+        """Keep what came of a batch's pieces; asked with the lock held. Returns the answers of the jobs that have all of
+        theirs."""
+        answers: Answers = []
+        for piece, output in zip(batch.pieces, outputs, strict=True):
+            work = piece.work
+            self._jobs.charge(work, seconds * (piece.stop - piece.start) / batch.rows)
+            if self._jobs.collect(piece, output):
+                answers.append((work.owner, work.failed or (None if work.owner.cancelled else _joined(work))))
+        return answers
 
 
 def _joined(work: Work) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 import onnxruntime as ort
 
+from service.cores import use_all
 from service.engine.trials import Trials
 
 log = logging.getLogger("amostra.engine")
@@ -66,6 +67,7 @@ class Width:
             threading.Thread(target=self._make, args=(widen, feeds), name="amostra-widen", daemon=True).start()
 
     def _make(self, widen: Widen, feeds: Sequence[Feed]) -> None:
+        use_all()  # and so do the session's threads, though a worker started this one
         try:
             wide = widen()
             pairs = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import usable
+from service.cores import keep_to_one, usable, use_all
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,53 @@ def test_workers_follow_it_unless_something_is_said() -> None:
     code += "from service.settings import Settings; print(Settings().workers, Settings(workers=7).workers)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 7\n"
+
+
+def in_threads(count: int, of: int) -> str:
+    """What a process of two cores sees: the cores of threads that keep to one, of one that such a thread starts, of another
+    that takes all again, and of its first one."""
+    code = f"""
+import os, threading
+from service.cores import keep_to_one, use_all
+os.sched_getaffinity, real = (lambda pid: {{4, 6}} if pid else kept.cores), os.sched_getaffinity
+class Kept(threading.local):
+    cores = {{4, 6}}
+kept, found = Kept(), []
+os.sched_setaffinity = lambda pid, cores: setattr(kept, "cores", set(cores))
+def work(number):
+    keep_to_one(number, {of})
+    found.append(sorted(os.sched_getaffinity(0)))
+    if number == 0:
+        use_all()
+        found.append(sorted(os.sched_getaffinity(0)))
+for number in range({count}):
+    thread = threading.Thread(target=work, args=(number,))
+    thread.start()
+    thread.join()
+print(found)
+"""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_threads_keep_to_a_core_each_where_there_are_as_many() -> None:
+    assert in_threads(2, of=2) == "[[4], [4, 6], [6]]"
+
+
+def test_fewer_or_more_threads_than_cores_go_where_they_like() -> None:
+    assert in_threads(1, of=1) == "[[4, 6], [4, 6]]"
+    assert in_threads(3, of=3) == "[[4, 6], [4, 6], [4, 6], [4, 6]]"
+
+
+def test_a_system_that_forbids_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", forbidden, raising=False)
+    keep_to_one(0, 8)
+    use_all()
+
+
+def test_a_system_without_affinities_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    keep_to_one(0, 2)
+    use_all()

@@ -22,6 +22,7 @@ class Doubler(RowRunner):
     """Rows in, twice the rows out. A row below zero makes its batch raise; `gate` holds batches back while closed."""
 
     max_rows = 64
+    sizes = ()
 
     def __init__(self, max_rows: int = 64) -> None:
         self.max_rows = max_rows

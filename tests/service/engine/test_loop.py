@@ -221,6 +221,33 @@ class TestLongJobs:
             assert time.monotonic() - start < 40 * 0.02 * 1.6, "side by side, not one behind the other"
 
 
+class TestWorkers:
+    def test_keep_to_cores_of_their_own_where_they_are_told_to(
+        self, model: FakeModel, book: Book, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        kept: list[tuple[int, int]] = []
+        monkeypatch.setattr("service.engine.loop.keep_to_one", lambda number, of: kept.append((number, of)))
+        with running(workers=3) as engine:
+            engine.submit(model, doubling(1), 1, book.done)
+            book.wait(1)
+        assert not kept
+        with running(workers=3, pinned=True):
+            eventually(lambda: sorted(kept) == [(0, 3), (1, 3), (2, 3)])
+
+    def test_do_not_keep_waiting_who_takes_jobs_in(self, engine: Engine, model: FakeModel, book: Book) -> None:
+        """While a worker puts a batch together or takes one apart."""
+        engine.submit(model, doubling(1), 1, book.done)
+        book.wait(1)
+        ticket = Ticket(model, doubling(2), 1, INTERACTIVE, book.done)
+        with engine._jobs.lock:
+            other = threading.Thread(target=engine.take_in, args=(ticket,))
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+        engine.begin([ticket])
+        assert book.wait(2)[1].result == [4]
+
+
 class TestHere:
     """Short jobs are run by whoever brings them: those that are alone, and the small batches of a crowd."""
 

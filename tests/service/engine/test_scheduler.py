@@ -245,6 +245,25 @@ class TestPriorities:
         scheduler.add(rows("person", 10, replace(lane("a"), patient=2)))
         assert taken(scheduler.next_batch()) == {"person": 8}
 
+    def test_what_is_overdue_goes_first(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("person", 8, lane("a")))
+        scheduler.add(rows("nightly", 8, lane("b"), BACKGROUND))
+        assert taken(scheduler.next_batch(most_patient=0, overdue=True)) == {"person": 8}, "it may have no worker now"
+        scheduler.add(rows("person", 8, lane("a")))
+        batch = scheduler.next_batch(most_patient=1, overdue=True)
+        assert taken(batch) == {"nightly": 8}
+        assert batch is not None
+        assert batch.patient
+        assert taken(scheduler.next_batch(most_patient=1, overdue=True)) == {"person": 8}
+
+    def test_what_is_overdue_goes_before_others_of_its_lane_and_alone(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(rows("person", 1))
+        scheduler.add(rows("nightly", 4, priority=BACKGROUND))
+        assert taken(scheduler.next_batch(overdue=True)) == {"nightly": 4}
+        assert taken(scheduler.next_batch(overdue=True)) == {"person": 1}
+
     def test_what_waits_in_it_leaves_an_interactive_batch_alone(self) -> None:
         scheduler = Scheduler()
         scheduler.add(rows("nightly", 1, lane("a"), BACKGROUND))
@@ -291,10 +310,20 @@ class TestLongOnes:
         scheduler = Scheduler()
         scheduler.add(self.long("a"))
         scheduler.next_batch(most_long=1)
-        scheduler.add(rows("short", 1))
-        assert taken(scheduler.next_batch(most_long=1)) == {"short": 1}
-        scheduler.add(rows("short", 1))
-        assert taken(scheduler.next_batch()) == {"a": 7, "short": 1}
+        for _ in range(2):
+            scheduler.add(rows("short", 1))
+            assert taken(scheduler.next_batch(most_long=1)) == {"short": 1}
+
+    def test_they_and_short_ones_of_their_lane_take_turns(self) -> None:
+        scheduler = Scheduler()
+        scheduler.add(self.long("a"))
+        scheduler.add(self.long("b"))
+        for owner in ("x", "y"):
+            scheduler.add(rows(owner, 1))
+        assert taken(scheduler.next_batch()) == {"x": 1, "y": 1}, "no worker is kept from them by what rides along"
+        scheduler.add(rows("z", 1))
+        assert taken(scheduler.next_batch()) == {"a": 4, "b": 4}, "a crowd of short ones does not stop them"
+        assert taken(scheduler.next_batch()) == {"z": 1}
 
     def test_nothing_of_them_is_lost(self) -> None:
         scheduler = Scheduler()
@@ -314,6 +343,59 @@ def test_one_call_fills_no_more_of_a_batch_than_its_part() -> None:
     for owner in "abcdef":
         scheduler.add(rows(owner, 1, where))
     assert taken(scheduler.next_batch()) == {"large": 4, **dict.fromkeys("abcdef", 1)}
+
+
+class TestCrowd:
+    """Many small calls: two workers have three batches of them, of which one waits while the others run."""
+
+    def crowd(self, count: int, where: Lane) -> Scheduler:
+        scheduler = Scheduler(workers=2)
+        for number in range(count):
+            scheduler.add(rows(number, 1, where))
+        return scheduler
+
+    def sizes(self, scheduler: Scheduler) -> list[int]:
+        found = []
+        while (batch := scheduler.next_batch()) is not None:
+            found.append(batch.rows)
+        return found
+
+    def test_is_cut_into_one_batch_more_than_there_are_workers(self) -> None:
+        assert self.sizes(self.crowd(48, Lane("model", "shape", 64, enough=4))) == [16, 16, 16]
+
+    def test_what_runs_is_a_part_of_it(self) -> None:
+        where = Lane("model", "shape", 64, enough=1)
+        scheduler = self.crowd(12, where)
+        first = scheduler.next_batch()
+        assert first is not None
+        assert first.rows == 4
+        for number in range(12, 20):
+            scheduler.add(rows(number, 1, where))
+        assert taken(scheduler.next_batch()) == dict.fromkeys(range(4, 11), 1), "a third of 16 that wait and 4 that run"
+        scheduler.finish(first, 1.0)
+        second = scheduler.next_batch()
+        assert second is not None
+        assert second.rows == 6, "a third of 9 and 7"
+
+    def test_batches_are_no_smaller_than_makes_them_slower(self) -> None:
+        assert self.sizes(self.crowd(48, Lane("model", "shape", 64, enough=32))) == [32, 16]
+        assert self.sizes(self.crowd(48, Lane("model", "shape", 64))) == [48], "of which nothing was measured"
+
+    @pytest.mark.parametrize(("count", "batches"), [(9, [8, 1]), (13, [12, 1]), (31, [31]), (47, [47]), (52, [48, 4])])
+    def test_little_of_a_batch_is_padding(self, count: int, batches: list[int]) -> None:
+        where = Lane("model", "shape", 64, enough=64, sizes=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64))
+        assert self.sizes(self.crowd(count, where)) == batches
+
+    def test_a_call_that_is_alone_is_not_cut(self) -> None:
+        scheduler = Scheduler(workers=2)
+        scheduler.add(rows("one", 13, Lane("model", "shape", 64, enough=1, sizes=(1, 2, 4, 8, 12, 16))))
+        assert self.sizes(scheduler) == [13]
+
+    def test_a_large_call_counts_as_its_part(self) -> None:
+        where = Lane("model", "shape", 64, each=8, enough=1)
+        scheduler = self.crowd(4, where)
+        scheduler.add(rows("large", 1000, where))
+        assert taken(scheduler.next_batch()) == dict.fromkeys(range(4), 1), "a third of 12"
 
 
 def test_several_runs_are_shared_among_the_idle_workers() -> None:
