@@ -40,10 +40,10 @@ class Engine:
     """Runs the jobs of all models on `workers` threads, within `limits`.
 
     `queue_seconds` bounds the work that may stand before a new request, `queue_requests` the number of jobs under way, and
-    `shares` may say something else for a model, by its id. `pinned` workers keep to a core each, where that are all that the
-    process may use. A batch that takes longer than `hang_seconds`, and far longer
-    than is known of its like, hangs: `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief. `on_stuck()`
-    is told where a batch that a thread of somebody else's runs, in begin(), does not end even so.
+    `shares` may say something else for a model, by its id. `pinned` workers keep to a core each, where there are as many as
+    the process may use. A batch that takes longer than `hang_seconds`, and far longer than is known of its like, hangs:
+    `on_hang(model, why)` is told, on a thread of the engine's, and is to be brief. `on_stuck()` is told where a batch that a
+    thread of somebody else's runs, in begin(), does not end even so.
     """
 
     def __init__(

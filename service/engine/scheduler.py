@@ -7,8 +7,8 @@ of them than rows, those go first that would end first if all shared evenly (soj
 before background work, and a caller may keep long jobs, or those of the background, to some of its workers, so that others
 find one free.
 
-A crowd of small calls is cut into two batches for each worker, where smaller ones are as fast: while one runs and the
-answers of the one before go out, and the next calls come in, there is another to run.
+A crowd of small calls is cut into one batch more than there are workers, where smaller ones are as fast: while answers go
+out and the next calls come in, there is another to run.
 
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
@@ -23,8 +23,8 @@ from service.engine.job import RowCall
 from service.engine.sequence_lane import SequenceLane
 from service.engine.sojourn import FairOrder
 
-_PADDING = 1 / 16
-_FIRST = -1
+_PADDING = 1 / 16  # of a batch at most
+_FIRST = -1  # more urgent than any level
 
 
 class _RowLane:
