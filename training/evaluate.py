@@ -28,9 +28,9 @@ class EvaluationError(ValueError):
     """A metric that is not known or cannot be measured; the message names what is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExportedModel:
-    """A model directory, and sessions on its graphs."""
+    """A model directory, and sessions on its graphs. Each one opened is another: what metrics share is kept by it."""
 
     directory: Path
     manifest: Manifest

@@ -4,7 +4,7 @@ All figures come through the `log_density` graph. Of a session's images, x = k/2
 """
 
 import math
-from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ def bits_per_dim(model: ExportedModel, data_root: Path | None, seed: int) -> lis
     def dequantised(k: Grey) -> Grey:
         return k + rng.random(k.shape, np.float32) - np.float32(0.5)
 
-    at_centre = bits(_log_prob(model, levels))
+    at_centre = bits(_scores(model, "mnist", data_root))
     if model.manifest.pixels is not None:
         note = "exact: the probability of the 256 grey levels themselves"
         return [
@@ -56,7 +56,7 @@ def bits_per_dim(model: ExportedModel, data_root: Path | None, seed: int) -> lis
     return [
         Measurement(
             metric="bits per dimension",
-            value=bits(_log_prob(model, levels, dequantised)),
+            value=bits(_log_prob(model, dequantised(levels))),
             unit="bits/dim",
             data=TEST,
             size=len(levels),
@@ -72,7 +72,7 @@ def flagged_share(model: ExportedModel, data_root: Path | None, seed: int) -> li
     if model.manifest.calibration is None:
         raise EvaluationError(f"{model.manifest.name}: has no calibration scores to measure")
     calibration = np.load(model.directory / model.manifest.calibration.scores.file, allow_pickle=False)
-    p_values = conformal_p_values(_log_prob(model, _levels("mnist", data_root)), calibration)
+    p_values = conformal_p_values(_scores(model, "mnist", data_root), calibration)
     return [
         Measurement(
             metric=f"flagged at alpha = {ALPHA}",
@@ -88,7 +88,7 @@ def flagged_share(model: ExportedModel, data_root: Path | None, seed: int) -> li
 @metric
 def out_of_distribution(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
     """How well log_prob tells MNIST's test digits from Omniglot's characters; a digit is the positive."""
-    digits, characters = (_log_prob(model, _levels(name, data_root)) for name in ("mnist", "omniglot"))
+    digits, characters = (_scores(model, name, data_root) for name in ("mnist", "omniglot"))
     is_digit = np.repeat([1, 0], [len(digits), len(characters)])
     return [
         Measurement(
@@ -121,6 +121,12 @@ def _levels(name: str, data_root: Path | None) -> Grey:
     return images(name, "test", data_root)[0].numpy().astype(np.float32)
 
 
-def _log_prob(model: ExportedModel, levels: Grey, varied: Callable[[Grey], Grey] = lambda k: k) -> NDArray[np.float64]:
-    """Nats, (N,); `varied` may move grey levels within their cells."""
-    return model.run(Capability.LOG_DENSITY, {"x": varied(levels) / np.float32(255)}, "log_prob").astype(np.float64)
+@lru_cache(maxsize=2)
+def _scores(model: ExportedModel, name: str, data_root: Path | None) -> NDArray[np.float64]:
+    """log_prob of a data set's test images as they are, in nats, (N,); several metrics ask for them."""
+    return _log_prob(model, _levels(name, data_root))
+
+
+def _log_prob(model: ExportedModel, levels: Grey) -> NDArray[np.float64]:
+    """Nats, (N,), of grey levels, which may lie anywhere in their cells."""
+    return model.run(Capability.LOG_DENSITY, {"x": levels / np.float32(255)}, "log_prob").astype(np.float64)
