@@ -24,8 +24,9 @@ from service import trial
 from service.engine.brake import Brake, BrakedSession
 from service.engine.concatenating_graph import Concatenation
 from service.engine.held_rows import bytes_per_row
-from service.engine.rows import BUCKETS, RowRunner
+from service.engine.rows import RowRunner
 from service.engine.sequences import SequenceRunner
+from service.engine.sizes import BUCKETS
 from service.engine.width import Widen
 from service.model import LoadedModel
 from service.on_device import device_runner

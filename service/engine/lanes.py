@@ -5,6 +5,7 @@ from service.engine.job import Call, LoneCall, RowCall
 from service.engine.limits import Limits
 from service.engine.pace import Pace
 from service.engine.sequences import SequenceRunner
+from service.engine.sizes import whole
 from service.engine.ticket import Model
 
 
@@ -25,16 +26,17 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     room = max(1, limits.elements // elements)
     most = min(limits.rows, runner.max_rows, room)
     lane = Lane(model.key, key, most)
-    at_once = runner.whole(pace.rows_within(lane, limits.batch_seconds, most))
+    at_once = whole(pace.rows_within(lane, limits.batch_seconds, most), runner.sizes)
     run_seconds = pace.seconds_of(lane, at_once)
     rows = min(room, int(limits.runs_seconds / run_seconds) * at_once if run_seconds else 0)
     if rows > at_once and not ahead:  # runs so short that several of them are within every bound on a batch's time
         pace.lanes[ahead, key] = lane = Lane(model.key, key, rows, each=rows, patient=rows, at_once=at_once)
         return lane
     each, patient = (
-        runner.whole(pace.rows_within(lane, seconds, most)) for seconds in (limits.call_seconds, limits.patient_seconds)
+        whole(pace.rows_within(lane, seconds, most), runner.sizes)
+        for seconds in (limits.call_seconds, limits.patient_seconds)
     )
-    enough = runner.whole(pace.knee(lane, most))
+    enough = whole(pace.knee(lane, most), runner.sizes)
     if ahead:  # more rows at a time would only delay those that are to end first
         at_once = min(at_once, enough)
     pace.lanes[ahead, key] = lane = Lane(

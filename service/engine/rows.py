@@ -13,7 +13,6 @@ graph's rows are not bit-identical in batches of different sizes, it gets one si
 import threading
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,13 +22,13 @@ import onnxruntime as ort
 
 from service.engine.batch import Batch, Piece
 from service.engine.job import Arrays
+from service.engine.sizes import BUCKETS, padded
 from service.engine.trials import Trials
 from service.engine.width import Widen, Width
 
 if TYPE_CHECKING:
     from service.engine.device import DeviceMemory
 
-BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _RUN_SIZES = (32, 64, 128, 256)
 _KEPT_BINDINGS = 24
 _KEPT_TRIALS = 256
@@ -43,11 +42,6 @@ NUMPY = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
-
-
-def bucket(rows: int, buckets: Sequence[int] = BUCKETS) -> int:
-    """The smallest batch size that holds so many rows."""
-    return next((b for b in buckets if b >= rows), rows)
 
 
 class RowRunner:
@@ -79,10 +73,6 @@ class RowRunner:
     def max_rows(self) -> int:
         """The largest batch."""
         return self.sizes[-1]
-
-    def whole(self, rows: int) -> int:
-        """The largest batch of at most so many rows that needs no padding; the smallest one where all are larger."""
-        return self.sizes[max(0, bisect_right(self.sizes, rows) - 1)]
 
     def run(self, batch: Batch) -> tuple[list[Arrays], int]:
         """Run a batch. Returns the outputs of each piece, and the rows that were padding."""
@@ -125,7 +115,7 @@ class RowRunner:
 
     def _run(self, pieces: list[Arrays], rows: int, outputs: Arrays, place: slice, batch: Batch) -> int:
         """Run so many rows at once, and put what comes out in its place. Returns the size that they were padded to."""
-        size = bucket(rows, self.sizes)
+        size = padded(rows, self.sizes)
         shape = (size, *(pieces[0][name].shape[1:] for name in self._inputs))
         session = self._width.pick(shape, alone=batch.alone)
         key = (session is self._session, *shape)

@@ -21,10 +21,10 @@ from typing import Any
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Piece, Work
 from service.engine.job import RowCall
 from service.engine.sequence_lane import SequenceLane
+from service.engine.sizes import padded, whole
 from service.engine.sojourn import FairOrder
 
 _PADDING = 1 / 16  # of a batch at most
-_FIRST = -1  # more urgent than any level
 
 
 class _RowLane:
@@ -81,7 +81,7 @@ class _RowLane:
                 everyone.remove(work)
                 if work.left:
                     everyone.append(work)
-        return Batch(self.lane, tuple(pieces), long=all(piece.work.long for piece in pieces))
+        return Batch(self.lane, tuple(pieces), long=pieces[0].work.long)
 
     def _of_one_kind(self, works: list[Work]) -> list[Work]:
         """Those of short jobs, and the next time those of long ones: a short one that shared a batch with a long one would
@@ -96,10 +96,8 @@ class _RowLane:
         """How many rows make one of so many equal parts of what waits and runs, and little of it padding."""
         waiting = sum(min(count, self.lane.each) for count in rows)
         most = min(waiting, max(self.lane.enough, -(-(waiting + running) // parts)))
-        above = next((size for size in self.lane.sizes if size >= most), most)
-        if above - most <= most * _PADDING:
-            return most
-        return max((size for size in self.lane.sizes if size < most), default=most)
+        sizes = self.lane.sizes
+        return most if padded(most, sizes) - most <= most * _PADDING else min(most, whole(most, sizes))
 
     def _shared(self, works: list[Work], room: int, *, several: bool) -> list[int]:
         """How many rows of each are taken, where not all fit."""
@@ -184,21 +182,10 @@ class Scheduler:
         Where they are `overdue`, rows of the background go first.
         """
         long = most_long is None or self._long < most_long
-        least = self._least(most_patient)
-        best: tuple[int, float, _Queue, Hashable] | None = None
-        for queue in self._queues.values():
-            for key, lane in queue.lanes.items():
-                urgency = lane.urgency(long=long)
-                if urgency is None or urgency > least:
-                    continue
-                if overdue and least == BACKGROUND and lane.neglected(long=long):
-                    urgency = _FIRST
-                if best is None or (urgency, queue.used) < best[:2]:
-                    best = (urgency, queue.used, queue, key)
-        if best is None:
+        found = self._foremost(self._least(most_patient), long=long, overdue=overdue)
+        if found is None:
             return None
-        urgency, _, queue, key = best
-        urgency = BACKGROUND if urgency == _FIRST else urgency
+        level, queue, key = found
         lane = queue.lanes[key]
         if fits is not None and not fits(lane.lane, min(lane.rows(), lane.lane.max_rows)):
             return None
@@ -206,7 +193,7 @@ class Scheduler:
         running = sum(queue.in_flight for queue in self._queues.values())
         quiet, idle = not running, max(1, self._workers - running)
         if isinstance(lane, _RowLane):
-            batch = lane.take(urgency, long=long, workers=self._workers, idle=idle, running=queue.running)
+            batch = lane.take(level, long=long, workers=self._workers, idle=idle, running=queue.running)
         else:
             batch = lane.take(long=long)
         queue.in_flight += 1
@@ -219,7 +206,7 @@ class Scheduler:
         if isinstance(lane, SequenceLane) or lane.urgency() is not None:
             # Back at the end: the lanes of a queue take turns. An empty lane of rows is forgotten.
             queue.lanes[key] = lane
-        if urgency == BACKGROUND:
+        if level == BACKGROUND:
             self._patient += 1
             batch.patient = True
         elif quiet:
@@ -227,6 +214,20 @@ class Scheduler:
             all_cores = most_long is None or (isinstance(lane, SequenceLane) and not batch.long)
             batch.alone = all_cores and not self.runnable(None, 0)
         return batch
+
+    def _foremost(self, least: int, *, long: bool, overdue: bool) -> tuple[int, _Queue, Hashable] | None:
+        """Whose turn it is: the level at which it takes from a queue, and the key of the lane there."""
+        best: tuple[tuple[bool, int, float], _Queue, Hashable] | None = None
+        for queue in self._queues.values():
+            for key, lane in queue.lanes.items():
+                level = lane.urgency(long=long)
+                if level is None or level > least:
+                    continue
+                first = overdue and least == BACKGROUND and lane.neglected(long=long)
+                rank = (not first, BACKGROUND if first else level, queue.used)
+                if best is None or rank < best[0]:
+                    best = (rank, queue, key)
+        return None if best is None else (best[0][1], *best[1:])
 
     def finish(self, batch: Batch, seconds: float) -> None:
         """Say that a batch has run and what it cost, after what its jobs ask for next was added."""

@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from contract import Capability
 from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import RowCall
-from service.engine.rows import BUCKETS, RowRunner
+from service.engine.rows import RowRunner
 from service.engine.sequences import SequenceRunner
+from service.engine.sizes import BUCKETS
 from service.loading import load_model
 from service.sessions import ModelRefused
 from service.settings import Settings

@@ -19,21 +19,16 @@ from service.engine.ticket import Ticket
 
 
 class Doubler(RowRunner):
-    """Rows in, twice the rows out. A row below zero makes its batch raise; `gate` holds batches back while closed."""
-
-    max_rows = 64
-    sizes = ()
+    """Rows in, twice the rows out, in batches of any size. A row below zero makes its batch raise; `gate` holds batches back
+    while closed."""
 
     def __init__(self, max_rows: int = 64) -> None:
-        self.max_rows = max_rows
+        self.sizes = tuple(range(1, max_rows + 1))
         self.gate = threading.Event()
         self.gate.set()
         self.running = threading.Event()
         self.seconds_per_row = 0.0
         self.batches: list[list[float]] = []
-
-    def whole(self, rows: int) -> int:
-        return rows
 
     def run(self, batch: Batch) -> tuple[list[dict[str, np.ndarray]], int]:
         self.running.set()

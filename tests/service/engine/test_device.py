@@ -10,7 +10,8 @@ from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.brake import Brake, BrakedSession
 from service.engine.device import DeviceMemory, agreeing, same_bits
 from service.engine.job import Arrays, RowCall
-from service.engine.rows import BUCKETS, KEPT_ELEMENTS, RowRunner
+from service.engine.rows import KEPT_ELEMENTS, RowRunner
+from service.engine.sizes import BUCKETS
 from service.providers import CUDA, Capability
 from tests.service.engine.sessions import Booked, braked, latents, plainly
 from tests.toys import graphs

@@ -101,7 +101,7 @@ class TestResults:
         """Two workers, and work of the background for both: an interactive job finds one of them free, soon after another."""
         nightly, model = FakeModel("nightly"), FakeModel("model")
         nightly.runner.seconds_per_row = 0.03
-        nightly.runner.max_rows = 1
+        nightly.runner.sizes = (1,)
         with running(spare_seconds=0.3, patient_seconds=0.01) as engine:
             for _ in range(40):
                 engine.submit(nightly, doubling(1.0), 1, lambda _: None, BACKGROUND)

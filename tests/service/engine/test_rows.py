@@ -11,7 +11,8 @@ import pytest
 from contract import Capability
 from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import Arrays, RowCall
-from service.engine.rows import BUCKETS, RowRunner, bucket
+from service.engine.rows import RowRunner
+from service.engine.sizes import BUCKETS, padded
 from tests.toys import graphs
 
 LANE = Lane("model", "shape", 64)
@@ -47,28 +48,11 @@ def images(rng: np.random.Generator, rows: int) -> Arrays:
     return {"x": rng.normal(size=(rows, 1, 6, 10)).astype(np.float32), "sigma": sigma}
 
 
-def test_a_bucket_is_the_smallest_that_holds_the_rows() -> None:
-    for rows in range(1, 300):
-        size = bucket(rows)
-        assert size >= rows
-        assert size in BUCKETS or (rows > BUCKETS[-1] and size == rows)
-        assert size == rows or not any(rows <= b < size for b in BUCKETS)
-
-
-def test_a_whole_batch_needs_no_padding(denoiser: ort.InferenceSession) -> None:
-    for rows in range(1, 300):
-        whole = RowRunner(denoiser, "cpu").whole(rows)
-        assert whole in BUCKETS
-        assert whole <= rows
-        assert not any(whole < size <= rows for size in BUCKETS)
-    assert RowRunner(denoiser, "cpu", (16,)).whole(3) == 16
-
-
 @pytest.mark.parametrize("rows", [1, 3, 5, 16, 33])
 def test_padding_is_counted_and_cut_off(denoiser: ort.InferenceSession, rows: int) -> None:
     (answer,), padding = RowRunner(denoiser, "cpu").run(batch_of(images(np.random.default_rng(0), rows)))
     assert answer["x_hat"].shape == (rows, 1, 6, 10)
-    assert padding == bucket(rows) - rows
+    assert padding == padded(rows) - rows
 
 
 def test_a_runner_of_one_size_fills_it(decoder: ort.InferenceSession) -> None:

@@ -41,7 +41,7 @@ def test_the_engine_gives_models_their_weights() -> None:
     """One worker, two models whose batches take equally long: a heavy one has three batches for one of the light one."""
     book, light, heavy = Book(), FakeModel("light"), FakeModel("heavy")
     for model in (light, heavy):
-        model.runner.max_rows = 1
+        model.runner.sizes = (1,)
         model.runner.seconds_per_row = 0.004
     light.runner.gate.clear()
     with running(workers=1, shares={"heavy": Share(weight=3.0)}) as engine:
