@@ -13,9 +13,9 @@ class Limits:
     as a run. Sequences take steps until somebody else comes, or for `step_seconds`. A job that is shorter than
     `here_seconds` may be started by whoever brings it, and run by them where it has the engine to itself: handing it over
     would take as long. So may batches of several such jobs that take no more than `turn_seconds` each. A job that had more
-    than `long_seconds` is long, and for `spare_seconds`
-    after a short one long ones leave a worker free. An engine that stops waits `stop_seconds` for the batches in flight.
-    A batch that whoever brought it runs hangs after `here_hang_seconds`: it should have taken a millisecond.
+    than `long_seconds` is long, and for `spare_seconds` after a short one long ones leave a worker free. An engine that
+    stops waits `stop_seconds` for the batches in flight. A batch that whoever brought it runs hangs after
+    `here_hang_seconds`: it should have taken a millisecond.
 
     Background work has the workers once no interactive job was under way for `calm_seconds`: clients that send one request
     after the other leave gaps, and the next one should not find a batch in them. One of the workers it leaves free until

@@ -29,6 +29,7 @@ from service.engine.settling import Outcome, Settling
 from service.engine.share import Share
 from service.engine.ticket import Model, Observer, Ticket
 from service.engine.watchdog import Run, Watchdog
+from service.engine.yielding import Yielding
 from service.errors import ModelFailed, NotReady
 
 log = logging.getLogger("amostra.engine")
@@ -73,7 +74,7 @@ class Engine:
         self._pinned = pinned
         self._threads: dict[threading.Thread, int] = {}
         self._lost: list[threading.Thread] = []
-        self._patient_next = time.monotonic()
+        self._yielding = Yielding(self._jobs, limits, workers)
         self._turns = 0
 
     def start(self) -> None:
@@ -153,7 +154,7 @@ class Engine:
         with self._jobs.lock:
             batch = None
             if left > 0 and not self._jobs.closed:
-                batch = self._scheduler.next_batch(self._most_long(), 0, fits)
+                batch = self._scheduler.next_batch(self._yielding.most_long(), 0, fits)
             if batch is not None:
                 self._hold(batch)
             else:
@@ -187,8 +188,7 @@ class Engine:
 
     def calm(self) -> bool:
         """Whether nobody has waited for an answer for a while: the time of background jobs."""
-        quiet = time.monotonic() - self._jobs.interactive_until
-        return not self._jobs.interactive and quiet >= self._limits.calm_seconds
+        return self._yielding.calm()
 
     @property
     def live(self) -> int:
@@ -205,7 +205,7 @@ class Engine:
             keep_to_one(number, self._workers)
         while True:
             with self._jobs.lock:
-                while (found := self._take(self._most_patient())) is None:
+                while (found := self._take(self._yielding.most_patient())) is None:
                     if self._jobs.closed:
                         return
                     # What is held back for a moment is looked at again.
@@ -218,25 +218,9 @@ class Engine:
 
     def _more(self) -> bool:
         """Whether _take would find something; asked with the lock held."""
-        return self._jobs.arrived() or self._scheduler.runnable(self._most_long(), self._most_patient())
-
-    def _most_long(self) -> int | None:
-        """How many workers long jobs may have now; None for all."""
-        return self._workers - 1 if self._workers > 1 and time.monotonic() < self._jobs.spare_until else None
-
-    def _most_patient(self) -> int | None:
-        """How many workers background jobs may have now; None for all."""
-        now = time.monotonic()
-        busy = not self.calm()
-        if now >= self._patient_next:
-            return 1 if busy else None
-        if busy:
-            return 0
-        return self._workers - 1 if now < self._jobs.interactive_until + self._limits.spare_seconds else None
-
-    def _overdue(self) -> bool:
-        """Whether background jobs have had nothing for so long that they go first."""
-        return time.monotonic() >= self._patient_next + self._limits.patience_seconds and not self.calm()
+        return self._jobs.arrived() or self._scheduler.runnable(
+            self._yielding.most_long(), self._yielding.most_patient()
+        )
 
     def _take(self, most_patient: int | None) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""
@@ -245,11 +229,11 @@ class Engine:
         arrival = self._jobs.next_arrival()
         if arrival is not None:
             return arrival
-        batch = self._scheduler.next_batch(self._most_long(), most_patient, overdue=self._overdue())
+        batch = self._scheduler.next_batch(self._yielding.most_long(), most_patient, overdue=self._yielding.overdue())
         if batch is not None:
             self._hold(batch)
             if batch.patient:
-                self._patient_next = time.monotonic() + self._limits.patience_seconds
+                self._yielding.patient_began()
         return batch
 
     def _hold(self, batch: Batch) -> None:
