@@ -1,7 +1,6 @@
 """The model store as the service sees it: watched by polling, loaded in the background, asked by name.
 
-Dropping `<model>/<version>/` into the store serves it without a restart. A directory that changed must lie still for one
-poll before it is loaded, so that a slow copy is not read half-way; one that became bad while its former content is
+Dropping `<model>/<version>/` into the store serves it without a restart. One that became bad while its former content is
 serving keeps serving that content, and says so.
 
 Where a memory budget is set, a model that is asked for unloads those used longest ago. One that was merely found in the
@@ -17,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from service.engine.ticket import Model
-from service.entry import Entry, Fingerprint, Key, State, fingerprint
+from service.entry import Entry, State
 from service.errors import Invalid, NotFound, NotReady
 from service.loading import load_model
 from service.memory import Memory, bytes_of, give_back
 from service.model import TASKS, LoadedModel
 from service.sessions import ModelRefused
 from service.settings import Settings
+from service.store import Key, Store
 
 log = logging.getLogger("amostra.catalog")
 
@@ -45,12 +45,11 @@ class Catalog:
         self._device = device
         self._load = load
         self._on_change = on_change
+        self._store = Store(settings.models)
         self._defaults: dict[str, str] = {task: getattr(settings, f"default_{task}") for task in TASKS}
         self._scanned = False
         self._entries: dict[Key, Entry] = {}
         self._found: dict[tuple[str, str | None], Entry] = {}  # what names meant, until an entry changes
-        self._unsettled: dict[Key, Fingerprint] = {}
-        self._missing: set[Key] = set()
         self._memory = Memory(settings.memory_mb * 2**20 or None)
         self._changing = threading.Lock()
         self._reloads: dict[Key, Future[LoadedModel]] = {}
@@ -158,43 +157,25 @@ class Catalog:
 
     def refresh(self, *, settled: bool = False) -> None:
         """Look at the store once. With `settled`, load what is found at once, as at the start."""
-        directories = self._directories()
-        if directories is None:
-            self._scanned = True
-            return
-        found = {(d.parent.name, d.name): d for d in directories}
-        # What is replaced by renaming is away for a moment: it must be missing twice to be gone.
-        missing = {key for key in self._entries if key not in found}
-        gone, self._missing = missing & self._missing, missing - self._missing
+        known = {key: entry.fingerprint for key, entry in self._entries.items()}
+        changed, gone = self._store.look(known, settled=settled)
         for key in gone:
             with self._changing:
                 entry = self._entries.pop(key)
                 self._found = {}
-            self._unsettled.pop(key, None)
             self._memory.forget(key)
             log.info("model %s %s was removed", *key)
             self._on_change(entry, False)
-        changed = []
-        for key, directory in found.items():
-            now = fingerprint(directory)
-            known = self._entries.get(key)
-            if known is not None and known.fingerprint == now:
-                self._unsettled.pop(key, None)
-            elif settled or self._unsettled.get(key) == now:
-                changed.append((key, directory, now))
-                self._unsettled.pop(key, None)
-            else:
-                self._unsettled[key] = now
         with self._changing:
-            for (name, version), _, now in changed:
-                self._keep(self._succeeding(Entry(name, version, now)))
+            for found in changed:
+                self._keep(self._succeeding(Entry(*found.key, found.fingerprint)))
         # Defaults first: most requests are for them.
         defaults = set(self._defaults.values())
-        for (name, version), directory, now in sorted(changed, key=lambda c: c[0][0] not in defaults):
+        for found in sorted(changed, key=lambda found: found.key[0] not in defaults):
             with self._changing:
-                self._load_entry(Entry(name, version, now), directory)
-                if self._over(self._entries[name, version]):
-                    self._unload((name, version))
+                self._load_entry(Entry(*found.key, found.fingerprint))
+                if self._over(self._entries[found.key]):
+                    self._unload(found.key)
             give_back()
         self._scanned = True
 
@@ -212,7 +193,7 @@ class Catalog:
             entry = self._entries.get(key)
             if entry is not None and entry.state == "unloaded":
                 self._make_room(entry)
-                self._load_entry(entry, self._settings.models / entry.name / entry.version)
+                self._load_entry(entry)
                 entry = self._entries[key]
                 if entry.state == "refused":  # it was sound before: when its files can be read again, it is tried again
                     entry = self._keep(replace(entry, fingerprint=()))
@@ -224,10 +205,10 @@ class Catalog:
             raise entry.not_ready()
         return entry.model
 
-    def _load_entry(self, entry: Entry, directory: Path) -> None:
+    def _load_entry(self, entry: Entry) -> None:
         try:
             self._check_size(entry.file_bytes)
-            model = self._load(directory, self._settings, self._device)
+            model = self._load(self._store.directory(entry.key), self._settings, self._device)
             size = bytes_of(model, entry.file_bytes)
             self._check_size(size)
             entry = replace(entry, state="ready", card=model.card, model=model, bytes=size)
@@ -277,17 +258,6 @@ class Catalog:
             entry = self._keep(replace(entry, state="unloaded", model=None))
             log.info("model %s %s is unloaded", *key)
             self._on_change(entry, True)
-
-    def _directories(self) -> list[Path] | None:
-        """`<model>/<version>` directories; what begins with a dot is being made. None where the store cannot be read: what
-        serves serves on, for a mount that is away may come back."""
-        try:
-            models = [d for d in self._settings.models.iterdir() if d.is_dir() and not d.name.startswith(".")]
-            versions = (v for m in models for v in m.iterdir() if v.is_dir() and not v.name.startswith("."))
-            return sorted(versions)
-        except OSError as error:
-            log.error("the model store %s cannot be read: %s", self._settings.models, error.strerror)
-            return None
 
     def _watch(self) -> None:
         self._watch_once(settled=True)

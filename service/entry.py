@@ -1,16 +1,13 @@
 """One version of one model in the store: what is known of it, and whether it serves."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from service.errors import NotReady
 from service.model import Card, LoadedModel
+from service.store import Fingerprint, Key
 
 State = Literal["loading", "ready", "refused", "unloaded"]
-Key = tuple[str, str]
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Name, size, time of change and inode of each file: what tells that a directory changed."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,3 @@ class Entry:
         """The error for a request that comes before it serves."""
         why = "is being loaded: try again" if self.state == "loading" else f"was refused: {self.problem}"
         return NotReady(f"model: '{self.name}@{self.version}' {why}", field="model", retry_after=2)
-
-
-def fingerprint(directory: Path) -> Fingerprint:
-    """What the directory looks like now."""
-    marks = []
-    for path in sorted(directory.iterdir()):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        marks.append((path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    return tuple(marks)
