@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter as Counts
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -64,17 +64,17 @@ class _Histogram(Histogram):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.parts: dict[tuple[str, ...], _Part] = {}
+        self._parts: dict[tuple[str, ...], _Part] = {}
+
+    def part(self, *labels: str) -> _Part:
+        """What notes values under these labels."""
+        found = self._parts.get(labels)
+        return self._parts.setdefault(labels, _Part(self.labels(*labels))) if found is None else found
 
     def collect(self) -> Iterable[Metric]:
-        for part in list(self.parts.values()):
+        for part in list(self._parts.values()):
             part.count()
         return super().collect()
-
-
-@cache
-def _part(histogram: _Histogram, *labels: str) -> _Part:
-    return histogram.parts.setdefault(labels, _Part(histogram.labels(*labels)))
 
 
 class Metrics:
@@ -157,7 +157,7 @@ class Metrics:
         """A request is answered, or its client is gone. Some latencies carry the request's id as an exemplar."""
         self.under_way -= 1
         _count(self.requests, route, method, str(code), model)(1)
-        latency, now = _part(self.latency, route, model), time.monotonic()
+        latency, now = self.latency.part(route, model), time.monotonic()
         if now >= latency.exemplar_due:
             latency.exemplar_due = now + _EXEMPLAR_SECONDS
             latency.observe_with(seconds, trace)
@@ -170,15 +170,15 @@ class Metrics:
 
     def encoded(self, route: str, seconds: float) -> None:
         """From a request's last result to the beginning of its answer."""
-        _part(self.encode_time, route).observe(seconds)
+        self.encode_time.part(route).observe(seconds)
 
     def waited(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
-        _part(self.queue_wait, model.id).observe(seconds)
+        self.queue_wait.part(model.id).observe(seconds)
 
     def batch(self, model: Any, batch: Batch, seconds: float, padding: int) -> None:
         capability = str(batch.works[0].call.capability)
-        _part(self.step_time, model.id, capability).observe(seconds)
-        _part(self.batch_rows, model.id, capability).observe(batch.rows)
+        self.step_time.part(model.id, capability).observe(seconds)
+        self.batch_rows.part(model.id, capability).observe(batch.rows)
         _count(self.rows, model.id, capability)(batch.rows)
         if padding:
             _count(self.padding, model.id, capability)(padding)
@@ -189,15 +189,15 @@ class Metrics:
         if batch.prompt is not None:
             _count(self.prompt_tokens, model.id)(progress.prompt_tokens)
             _count(self.reused_tokens, model.id)(progress.reused_tokens)
-            _part(self.step_time, model.id, capability).observe(seconds)
+            self.step_time.part(model.id, capability).observe(seconds)
             return
-        _part(self.step_time, model.id, capability).observe(seconds / progress.steps)
-        _part(self.inter_token, model.id).observe(seconds / progress.steps)
-        _part(self.batch_rows, model.id, capability).observe(len(batch.live))
+        self.step_time.part(model.id, capability).observe(seconds / progress.steps)
+        self.inter_token.part(model.id).observe(seconds / progress.steps)
+        self.batch_rows.part(model.id, capability).observe(len(batch.live))
         _count(self.rows, model.id, capability)(len(batch.live) * progress.steps)
 
     def first_token(self, model: Any, seconds: float, trace: dict[str, str] | None) -> None:
-        _part(self.first_token_time, model.id).observe_with(seconds, trace)
+        self.first_token_time.part(model.id).observe_with(seconds, trace)
 
     def entry_changed(self, entry: Any, present: bool) -> None:
         """Keep the model gauges in step with the catalog."""

@@ -404,14 +404,14 @@ class TestEnds:
         assert other.ids[:4] == [*ids[:3], (ids[3] + 1) % POISON]
 
 
-class Counting:
-    """A session that counts the prompt tokens that it computes."""
+class Counted:
+    """A session that counts its runs on bound memory, and the prompt tokens that it computes."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
-        self.tokens = 0
+        self.runs = self.tokens = 0
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
     def io_binding(self) -> ort.IOBinding:
@@ -424,6 +424,10 @@ class Counting:
 
         binding.bind_cpu_input = counted
         return binding
+
+    def run_with_iobinding(self, binding: ort.IOBinding) -> None:
+        self.runs += 1
+        self._session.run_with_iobinding(binding)
 
 
 class TestSharedBeginnings:
@@ -455,7 +459,7 @@ class TestSharedBeginnings:
 
     @pytest.mark.parametrize("others", [0, 3], ids=["the slot is free again", "and others are at work"])
     def test_are_computed_once(self, others: int) -> None:
-        session = Counting(SESSION)
+        session = Counted(SESSION)
         busy = [Writer([i, 1, i], CONTEXT - 3, np.full(CONTEXT, 0.3)) for i in range(others)]
         first = Writer([*self.SYSTEM, 1, 2, 3], 4, np.full(8, 0.5), arrives=10)
         write([*busy, first], graph=session)
@@ -466,13 +470,13 @@ class TestSharedBeginnings:
         assert session.tokens == alone_cost + 2 * 3
 
     def test_completions_of_one_prompt_share_it(self) -> None:
-        session = Counting(SESSION)
+        session = Counted(SESSION)
         prompt = [*self.SYSTEM, 1, 2, 3]
         write([Writer(prompt, 5, np.random.default_rng(i).random(5)) for i in range(4)], graph=session)
         assert session.tokens == len(prompt) + 3 * 2
 
     def test_what_was_used_longest_ago_makes_room(self) -> None:
-        session = Counting(SESSION)
+        session = Counted(SESSION)
         other = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
         prompts = [self.SYSTEM, [0] * 9, other, self.SYSTEM, [1] * 9, other]
         write([Writer(p, 2, np.full(4, 0.5), arrives=20 * i) for i, p in enumerate(prompts)], slots=3, graph=session)
@@ -484,21 +488,6 @@ class TestSharedBeginnings:
         write([victim, heir], slots=1)
         assert isinstance(victim.error, Exception)
         assert heir.said() == alone(heir)
-
-
-class Counted:
-    """A session that counts its runs on bound memory."""
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
-        self.runs = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run_with_iobinding(self, binding: ort.IOBinding) -> None:
-        self.runs += 1
-        self._session.run_with_iobinding(binding)
 
 
 def test_a_wide_session_writes_the_same_for_the_lonely() -> None:
