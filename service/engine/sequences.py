@@ -1,9 +1,7 @@
 """Runs a text graph: a key/value buffer with a row for each sequence, prompts in chunks, one step for all rows.
 
-Sequences that take steps lie side by side from the first row on, behind them those that rest, and then the one whose
-prompt is being computed: when one leaves, the last takes its place. All that a row needs to go
-on (what it holds, its settings, its randomness) lies in arrays too, so that the work of a step does not grow with Python's
-share in it; a listener is called for the rows that have one.
+All that a row needs to go on (what it holds, its settings, its randomness) lies in arrays, so that the work of a step does not
+grow with Python's share in it; a listener is called for the rows that have one.
 
 A row that is free keeps what it holds. A prompt that begins as some row does, live or free, takes those keys and values
 over: a system prompt is computed once, and so is the prompt of several completions.
@@ -12,10 +10,9 @@ A graph that needs no past, a bigram's, has no buffer; its sequences are served 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,7 +20,8 @@ import onnxruntime as ort
 from service.engine.batch import Batch, Work
 from service.engine.concatenating_graph import ConcatenatingGraph, Concatenation
 from service.engine.held_rows import NONE, Rows
-from service.engine.job import Arrays, Listener, LoneCall, SequenceCall, Token
+from service.engine.job import Arrays, LoneCall, SequenceCall, Token
+from service.engine.members import Members, call_of
 from service.engine.token_graph import TokenGraph
 from service.engine.width import Widen
 from service.errors import ModelFailed
@@ -78,12 +76,7 @@ class SequenceRunner:
             self._graph = TokenGraph(session, rows, self._first, widen)
         else:
             self._graph = ConcatenatingGraph(session, rows, concatenation, widen)
-        self._works: list[Work] = []  # of the rows from the first on
-        self._count = 0  # of those, the first that take steps
-        self._prompt: Work | None = None
-        self._listening: list[tuple[int, SequenceCall, Listener]] = []  # with their places in `works`
-        self._giving = self._ending = False
-        self._choice = rows.choice(slice(0, 0))
+        self._members = Members(rows, self._first)
 
     @property
     def bytes(self) -> int:
@@ -93,11 +86,11 @@ class SequenceRunner:
     def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
         """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and `go_on()`."""
         for owner in batch.left:
-            self._leave(owner)
+            self._members.leave(owner)
         if batch.prompt is not None:
             return self._prefill(batch.prompt, alone=batch.alone)
-        self._gather(batch.live)
-        held, rows = self._rows, self._stepping_rows
+        self._members.gather(batch.live)
+        held, rows = self._rows, self._members.stepping
         length = held.length[rows]
         self._graph.begin_steps(held.tokens[held.numbers[rows], length], length, alone=batch.alone)
         progress, more = Progress(), True
@@ -105,23 +98,6 @@ class SequenceRunner:
             more = self._stretch(go_on, progress)
         self._graph.end_steps(progress.steps)
         return progress
-
-    def _gather(self, live: Sequence[Work]) -> None:
-        """Bring those that take the next steps to the front."""
-        count = len(live)
-        if count == self._count == len(self._works):
-            return
-        stepping = {id(work) for work in live}
-        steps = [id(work) in stepping for work in self._works]
-        assert sum(steps) == count, "a sequence that steps has a row"
-        resting_in_front = [i for i in range(count) if not steps[i]]
-        stepping_behind = [i for i in range(count, len(steps)) if steps[i]]
-        for front, behind in zip(resting_in_front, stepping_behind, strict=True):
-            self._rows.swap(self._first + front, self._first + behind)
-            self._works[front], self._works[behind] = self._works[behind], self._works[front]
-        if resting_in_front or count != self._count:
-            self._count = count
-            self._members_changed()
 
     def run_each(self, batch: Batch) -> tuple[list[Arrays | Exception], int]:
         """Run lone calls, as RowRunner.run_each does its pieces. No sequence is touched: any thread may, at any time."""
@@ -141,12 +117,12 @@ class SequenceRunner:
         self._graph.warm()
 
     def _prefill(self, work: Work, *, alone: bool) -> Progress:
-        call, held = _call(work), self._rows
-        row = self._first + len(self._works)
+        call, held, members = call_of(work), self._rows, self._members
+        row = members.free
         progress = Progress()
-        if self._prompt is not work:
+        if members.prompt is not work:
             held.begin(row, call, reuse=self._reuse)
-            self._prompt = work
+            members.prompt = work
             progress.reused_tokens = int(held.length[row])
         start, size = int(held.length[row]), len(call.prompt)
         stop = start + _part(size - start, self._chunk)
@@ -159,10 +135,7 @@ class SequenceRunner:
         if stop - start > 1:
             held.shareable[row] = stop
         if stop == size:
-            self._prompt = None
-            self._works.append(work)
-            self._count = len(self._works)
-            self._members_changed()
+            members.join()
             progress.prompt_done = True
             failed: dict[int, Exception] = {}
             own, choice = (slice(row, row + 1), stop), held.choice(slice(row, row + 1))
@@ -174,24 +147,21 @@ class SequenceRunner:
         return progress
 
     def _prompt_failed(self, work: Work, row: int, error: Exception, progress: Progress) -> Progress:
-        self._prompt = None
+        self._members.prompt = None
         self._rows.shareable[row] = 0  # nobody may take over what was half computed
         progress.ended.append((work, error))
         return progress
 
-    @property
-    def _stepping_rows(self) -> slice:
-        return slice(self._first, self._first + self._count)
-
     def _stretch(self, go_on: Callable[[], bool], progress: Progress) -> bool:
         """Take steps, up to a number in which none comes to its last token before the last of them. What the rows need
         for all of these is taken out at once, and what they wrote put in at once. Returns whether to go on."""
-        held, rows = self._rows, self._stepping_rows
+        held, members = self._rows, self._members
+        rows = members.stepping
         numbers, length = held.numbers[rows, None], held.length[rows, None]
         most = min(_STRETCH, int((held.stop_at[rows, None] - length).min()) - 1)
         places = length + np.arange(1, most + 1)  # (n, most)
-        uniform = held.uniform[numbers, places].T if self._choice.sampled else repeat(None, most)  # (most, n)
-        given = held.given[numbers, places].T if self._giving else repeat(None, most)  # (most, n)
+        uniform = held.uniform[numbers, places].T if members.choice.sampled else repeat(None, most)  # (most, n)
+        given = held.given[numbers, places].T if members.giving else repeat(None, most)  # (most, n)
         written: list[np.ndarray] = []  # (n,) each
         failed: dict[int, Exception] = {}
         for randomness, known in zip(uniform, given, strict=True):
@@ -199,7 +169,7 @@ class SequenceRunner:
                 logits = self._graph.step()
             except Exception as error:  # a step can be repeated: each row writes the same place again
                 logits, failed = self._graph.step_alone(error)
-            ids = self._chosen(self._choice, logits, randomness, known, failed)
+            ids = self._chosen(members.choice, logits, randomness, known, failed)
             written.append(ids)
             self._graph.feed(ids)
             over = self._told(self._first, logits, ids, failed)
@@ -234,10 +204,10 @@ class SequenceRunner:
 
     def _told(self, low: int, logits: np.ndarray, ids: np.ndarray, failed: dict[int, Exception]) -> np.ndarray | None:
         """Tell listeners of the rows from `low` on. Returns which rows are over by what was written, None for none."""
-        if not self._listening and not self._ending:
+        if not self._members.heard:
             return None
         over = ids == self._rows.end_token[low : low + len(ids)]
-        for i, call, listen in self._listeners(low, len(ids)):
+        for i, call, listen in self._members.listeners(low, len(ids)):
             if i not in failed:
                 try:
                     over[i] |= listen(_token(call, logits[i], int(ids[i])))
@@ -245,56 +215,24 @@ class SequenceRunner:
                     failed[i] = error
         return over
 
-    def _listeners(self, low: int, count: int) -> list[tuple[int, SequenceCall, Listener]]:
-        """The calls of these rows that listen, and their places in the batch."""
-        first = low - self._first
-        return [(i - first, call, listen) for i, call, listen in self._listening if first <= i < first + count]
-
     def _end(self, low: int, over: np.ndarray | None, failed: dict[int, Exception], progress: Progress) -> None:
         """Let those of the rows from `low` on go that are over or at their last token, with what they wrote, and those that
         failed, with what went wrong."""
-        first, stepped = low - self._first, slice(low, self._first + self._count)
+        members = self._members
+        stepped = slice(low, members.stepping.stop)
         last = self._rows.length[stepped] + 1 == self._rows.stop_at[stepped]
         ended: list[tuple[Work, np.ndarray | Exception]] = []
         for i in np.flatnonzero(last if over is None else last | over).tolist():
             if i not in failed:
-                work, row = self._works[first + i], low + i
-                ids = self._rows.tokens[row, len(_call(work).prompt) : int(self._rows.length[row]) + 1]
+                work, row = members.work(low + i), low + i
+                ids = self._rows.tokens[row, len(call_of(work).prompt) : int(self._rows.length[row]) + 1]
                 ended.append((work, ids.copy()))
-        ended += [(self._works[first + i], error) for i, error in failed.items()]
+        ended += [(members.work(low + i), error) for i, error in failed.items()]
         for work, result in ended:
-            row = self._leave(work.owner)
+            row = members.leave(work.owner)
             if isinstance(result, Exception):
                 self._rows.shareable[row] = 0  # nobody may take over what may be broken
         progress.ended += ended
-
-    def _members_changed(self) -> None:
-        calls = [_call(work) for work in self._works]
-        self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
-        self._choice = self._rows.choice(slice(self._first, self._first + self._count))
-        self._giving = any(call.given is not None for call in calls)
-        self._ending = any(call.end_token is not None for call in calls)
-
-    def _leave(self, owner: Any) -> int:
-        """Free a row: the last stepping row changes places with it, and a prompt's row closes up behind. Returns the row
-        that is free now."""
-        last = self._first + len(self._works) - 1
-        if self._prompt is not None and self._prompt.owner is owner:
-            self._prompt = None
-            return last + 1
-        row = next((i for i, work in enumerate(self._works, start=self._first) if work.owner is owner), None)
-        if row is None:
-            return last + 1
-        if row != last:
-            self._rows.swap(last, row)
-            self._works[row - self._first] = self._works[-1]
-        self._works.pop()
-        self._count = len(self._works)
-        self._members_changed()
-        if self._prompt is not None:
-            self._rows.swap(last + 1, last)
-            return last + 1
-        return last
 
 
 def _part(left: int, chunk: int) -> int:
@@ -302,11 +240,6 @@ def _part(left: int, chunk: int) -> int:
     16, take another path through the kernels and differ in the last bits: none is left alone, and no part ends so."""
     part = min(left, chunk)
     return part - 2 if part > 2 and (left - part == 1 or part % 16 == 1) else part
-
-
-def _call(work: Work) -> SequenceCall:
-    assert isinstance(work.call, SequenceCall), "the engine sends us nothing else"
-    return work.call
 
 
 def _token(call: SequenceCall, logits: np.ndarray, chosen: int) -> Token:
