@@ -8,6 +8,9 @@ from service.engine.sequences import SequenceRunner
 from service.engine.sizes import whole
 from service.engine.ticket import Model
 
+_HARDLY = 1.1  # times as long for a row as in the best batch: not worth waiting for more
+_HALF = 1.4  # less than twice, with something left for what is around a batch: two halves are faster than the whole
+
 
 def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
     """The lane that a call waits in, with its limits by the pace that was measured so far."""
@@ -36,7 +39,7 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
         whole(pace.rows_within(lane, seconds, most), runner.sizes)
         for seconds in (limits.call_seconds, limits.patient_seconds)
     )
-    enough = whole(pace.knee(lane, most), runner.sizes)
+    enough, few = (whole(pace.knee(lane, most, slower), runner.sizes) for slower in (_HARDLY, _HALF))
     if ahead:  # more rows at a time would only delay those that are to end first
         at_once = min(at_once, enough)
     pace.lanes[ahead, key] = lane = Lane(
@@ -47,6 +50,7 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
         patient=patient,
         at_once=at_once,
         enough=enough,
+        few=few,
         sizes=runner.sizes,
     )
     return lane

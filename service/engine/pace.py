@@ -8,7 +8,6 @@ from service.engine.batch import INTERACTIVE, Lane
 _KEEP = 0.9
 _WORSE = 1.15
 _SLOWER = 1.005  # what was measured once is believed less with every batch that takes longer
-_NEARLY = 1.1
 _REMEMBERED = 400
 _FORGET_WORK = 0.98
 _YOUNG, _SETTLED = 32, 8  # batches that each say something new, and then how many do so together
@@ -88,11 +87,11 @@ class Pace:
         rates = self._rates.get(lane.key)
         return min(most, _UNKNOWN) if rates is None else rates.rows_within(seconds, most)
 
-    def knee(self, lane: Lane, most: int) -> int:
-        """How many rows a batch needs at least to be about as fast for each row as any, where others run beside it. A size
-        that was never tried is tried, if it may be the one."""
+    def knee(self, lane: Lane, most: int, slower: float) -> int:
+        """How many rows a batch needs at least to take no more than so many times as long for each of them as the best does,
+        where others run beside it. A size that was never tried is tried, if it may be the one."""
         rates = self._rates.get(lane.key)
-        return most if rates is None else rates.knee(most)
+        return most if rates is None else rates.knee(most, slower)
 
 
 class _Rates:
@@ -136,11 +135,11 @@ class _Rates:
         most = min([most, *(max(best, size // 2) for size in worse)])
         return max(1, min(most, int(seconds / least)))
 
-    def knee(self, most: int) -> int:
+    def knee(self, most: int, slower: float) -> int:
         if not self._crowded:
             return most
         least = min(self._crowded.values())
-        size = min(size for size, found in self._crowded.items() if found <= _NEARLY * least)
+        size = min(size for size, found in self._crowded.items() if found <= slower * least)
         return min(most, size if size == 1 or size // 2 in self._crowded else size // 2)
 
 

@@ -8,7 +8,7 @@ before background work, and a caller may keep long jobs, or those of the backgro
 find one free.
 
 A crowd of small calls is cut into one batch more than there are workers, where smaller ones are as fast: while answers go
-out and the next calls come in, there is another to run.
+out and the next calls come in, there is another to run. Idle workers share what is there, though a row takes longer so.
 
     next_batch -> (run it, advance its jobs) -> add what they ask for next -> finish
 """
@@ -69,7 +69,7 @@ class _RowLane:
             part = -(-sum(rows) // idle)
             room = min(room, -(-part // self.lane.at_once) * self.lane.at_once)
         elif len(works) > 1:
-            room = min(room, self._part_of_crowd(rows, workers + 1, running))
+            room = min(room, self._part_of_crowd(rows, workers + 1, idle, running))
         if sum(rows) > room or max(rows, default=0) > self.lane.each:
             works.sort(key=lambda work: work.end)
             rows = self._shared(works, room, several=several)
@@ -92,10 +92,12 @@ class _RowLane:
         chosen, self._long_next = self._long_next, not self._long_next
         return [work for work in works if work.long == chosen]
 
-    def _part_of_crowd(self, rows: list[int], parts: int, running: int) -> int:
-        """How many rows make one of so many equal parts of what waits and runs, and little of it padding."""
+    def _part_of_crowd(self, rows: list[int], parts: int, idle: int, running: int) -> int:
+        """How many rows make one of so many equal parts of what waits and runs, and little of it padding. It may be larger
+        where that is faster, but not so that one of the idle workers would have nothing."""
         waiting = sum(min(count, self.lane.each) for count in rows)
-        most = min(waiting, max(self.lane.enough, -(-(waiting + running) // parts)))
+        least = min(self.lane.enough, max(self.lane.few, -(-waiting // idle)))
+        most = min(waiting, max(least, -(-(waiting + running) // parts)))
         sizes = self.lane.sizes
         return most if padded(most, sizes) - most <= most * _PADDING else min(most, whole(most, sizes))
 

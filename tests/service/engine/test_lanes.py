@@ -64,15 +64,19 @@ def test_limits_are_kept_while_they_hardly_change_and_follow_what_does() -> None
 
 
 def test_a_crowds_batch_has_as_many_rows_as_make_it_fast() -> None:
-    """16 rows are as fast for each as 64, 8 are not; before that is known a batch has whatever is there."""
+    """16 rows are as fast for each as 64, 8 are not, though two batches of 8 are faster than one of 16; before that is known
+    a batch has whatever is there."""
     pace, call = Pace(), RowCall(Capability.DECODE, {"x": np.zeros((1, 1))})
 
     def where() -> Lane:
         return lane_of(FakeModel(), call, LIMITS, pace)
 
-    assert where().enough == 64
+    assert where().enough == where().few == 64
     for _ in range(3):
-        for count, microseconds in ((64, 500), (32, 500), (16, 510), (8, 700)):
+        for count, microseconds in ((64, 500), (32, 500), (16, 510), (8, 650)):
             pace.batch_ran(where(), count, count * microseconds * 1e-6)
     assert where().enough == 16
+    assert where().few == 4, "which was not tried yet"
+    pace.batch_ran(where(), 4, 4 * 800e-6)
+    assert where().few == 8
     assert where().sizes == FakeModel().runner.sizes

@@ -147,7 +147,7 @@ class TestKnee:
         """The sizes that are tried one after another."""
         pace, tried = Pace(), []
         for _ in range(12):
-            tried.append(pace.knee(LANE, 16))
+            tried.append(pace.knee(LANE, 16, slower=1.1))
             pace.batch_ran(LANE, tried[-1], milliseconds[tried[-1]] / 1e3, alone=alone)
         return tried
 

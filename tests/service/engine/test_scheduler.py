@@ -381,6 +381,11 @@ class TestCrowd:
         assert self.sizes(self.crowd(48, Lane("model", "shape", 64, enough=32))) == [32, 16]
         assert self.sizes(self.crowd(48, Lane("model", "shape", 64))) == [48], "of which nothing was measured"
 
+    def test_idle_workers_share_it_where_halves_are_faster(self) -> None:
+        assert self.sizes(self.crowd(8, Lane("model", "shape", 64, enough=32, few=1))) == [4, 4]
+        assert self.sizes(self.crowd(8, Lane("model", "shape", 64, enough=32, few=6))) == [6, 2]
+        assert self.sizes(self.crowd(8, Lane("model", "shape", 64, enough=32, few=32))) == [8]
+
     @pytest.mark.parametrize(("count", "batches"), [(9, [8, 1]), (13, [12, 1]), (31, [31]), (47, [47]), (52, [48, 4])])
     def test_little_of_a_batch_is_padding(self, count: int, batches: list[int]) -> None:
         where = Lane("model", "shape", 64, enough=64, sizes=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64))
