@@ -167,15 +167,15 @@ class Catalog:
             log.info("model %s %s was removed", *key)
             self._on_change(entry, False)
         with self._changing:
-            for found in changed:
-                self._keep(self._succeeding(Entry(*found.key, found.fingerprint)))
+            for key, now in changed.items():
+                self._keep(self._succeeding(Entry(*key, now)))
         # Defaults first: most requests are for them.
         defaults = set(self._defaults.values())
-        for found in sorted(changed, key=lambda found: found.key[0] not in defaults):
+        for key in sorted(changed, key=lambda key: key[0] not in defaults):
             with self._changing:
-                self._load_entry(Entry(*found.key, found.fingerprint))
-                if self._over(self._entries[found.key]):
-                    self._unload(found.key)
+                self._load_entry(Entry(*key, changed[key]))
+                if self._over(self._entries[key]):
+                    self._unload(key)
             give_back()
         self._scanned = True
 

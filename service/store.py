@@ -7,21 +7,12 @@ replaced by renaming is away for a moment, and must be missing twice to be gone.
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 log = logging.getLogger("amostra.catalog")
 Key = tuple[str, str]
 """A model's name and version."""
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change and inode of each file: what tells that a directory changed."""
-
-
-class Found(NamedTuple):
-    """A directory that is new, or another one than it was."""
-
-    key: Key
-    directory: Path
-    fingerprint: Fingerprint
 
 
 class Store:
@@ -36,21 +27,22 @@ class Store:
         """Where a model lies."""
         return self._path.joinpath(*key)
 
-    def look(self, known: Mapping[Key, Fingerprint], *, settled: bool) -> tuple[list[Found], set[Key]]:
-        """What is not as it is known, and the keys of what is gone. With `settled`, what is found counts at once."""
+    def look(self, known: Mapping[Key, Fingerprint], *, settled: bool) -> tuple[dict[Key, Fingerprint], set[Key]]:
+        """What is not as it is known, as it is now, and what is gone. With `settled`, what is found counts at once."""
         directories = self._directories()
         if directories is None:
-            return [], set()
+            return {}, set()
         present = {(d.parent.name, d.name): d for d in directories}
         missing = {key for key in known if key not in present}
         gone, self._missing = missing & self._missing, missing - self._missing
-        changed, unsettled = [], {}
+        changed: dict[Key, Fingerprint] = {}
+        unsettled: dict[Key, Fingerprint] = {}
         for key, directory in present.items():
             now = fingerprint(directory)
             if known.get(key) == now:
                 continue
             if settled or self._unsettled.get(key) == now:
-                changed.append(Found(key, directory, now))
+                changed[key] = now
             else:
                 unsettled[key] = now
         self._unsettled = unsettled

@@ -205,7 +205,7 @@ class Engine:
             keep_to_one(number, self._workers)
         while True:
             with self._jobs.lock:
-                while (found := self._take(self._yielding.most_patient())) is None:
+                while (found := self._take()) is None:
                     if self._jobs.closed:
                         return
                     # What is held back for a moment is looked at again.
@@ -222,14 +222,15 @@ class Engine:
             self._yielding.most_long(), self._yielding.most_patient()
         )
 
-    def _take(self, most_patient: int | None) -> Ticket | Batch | None:
+    def _take(self) -> Ticket | Batch | None:
         """A job to start, or a batch to run; this thread holds its tickets from here on."""
         if self._jobs.closed:
             return None
         arrival = self._jobs.next_arrival()
         if arrival is not None:
             return arrival
-        batch = self._scheduler.next_batch(self._yielding.most_long(), most_patient, overdue=self._yielding.overdue())
+        rules = self._yielding
+        batch = self._scheduler.next_batch(rules.most_long(), rules.most_patient(), overdue=rules.overdue())
         if batch is not None:
             self._hold(batch)
             if batch.patient:

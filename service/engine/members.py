@@ -15,8 +15,8 @@ from service.engine.job import Listener, SequenceCall
 class Members:
     """The works in `rows`, from row `first` on: those that step, those that rest, and the `prompt`.
 
-    Of those that step it keeps how they choose (`choice`), who listens, and whether any has tokens given (`giving`) or may end
-    before its last one (`ending`).
+    Of those that step it keeps how they choose (`choice`), whether any has tokens given (`giving`), and whether somebody
+    listens or what is written may be a sequence's last (`heard`).
     """
 
     def __init__(self, rows: Rows, first: int) -> None:
@@ -97,9 +97,7 @@ class Members:
         self._listening = [(i, call, call.listen) for i, call in enumerate(calls) if call.listen is not None]
         self.choice = self._rows.choice(self.stepping)
         self.giving = any(call.given is not None for call in calls)
-        self.ending = any(call.end_token is not None for call in calls)
-        self.heard = bool(self._listening) or self.ending
-        """Whether what a row writes may be its last, or somebody listens."""
+        self.heard = any(call.listen is not None or call.end_token is not None for call in calls)
 
 
 def call_of(work: Work) -> SequenceCall:

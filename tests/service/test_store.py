@@ -16,29 +16,29 @@ def write(root: Path, text: str = "a") -> None:
 
 def now(root: Path) -> dict[Key, Fingerprint]:
     """What is there, as it is."""
-    changed, _ = Store(root).look({}, settled=True)
-    return {found.key: found.fingerprint for found in changed}
+    return Store(root).look({}, settled=True)[0]
 
 
 def test_what_is_new_counts_when_it_lay_still_for_a_look(tmp_path: Path) -> None:
     store = Store(tmp_path)
     write(tmp_path)
-    assert store.look({}, settled=False) == ([], set())
+    assert store.look({}, settled=False) == ({}, set())
     write(tmp_path, "still being copied")
-    assert store.look({}, settled=False) == ([], set())
-    (found,), gone = store.look({}, settled=False)
-    assert (found.key, found.directory, gone) == (KEY, store.directory(KEY), set())
-    assert {found.key: found.fingerprint} == now(tmp_path)
+    assert store.look({}, settled=False) == ({}, set())
+    changed, gone = store.look({}, settled=False)
+    assert (list(changed), gone) == ([KEY], set())
+    assert changed == now(tmp_path)
+    assert store.directory(KEY) == tmp_path / "digits" / "1"
 
 
 def test_what_is_known_is_not_found_again_until_it_changes(tmp_path: Path) -> None:
     store = Store(tmp_path)
     write(tmp_path)
     known = now(tmp_path)
-    assert store.look(known, settled=True) == ([], set())
+    assert store.look(known, settled=True) == ({}, set())
     write(tmp_path, "other content")
-    (found,), _ = store.look(known, settled=True)
-    assert found.key == KEY
+    changed, _ = store.look(known, settled=True)
+    assert list(changed) == [KEY]
 
 
 def test_what_is_missing_twice_is_gone(tmp_path: Path) -> None:
@@ -46,17 +46,17 @@ def test_what_is_missing_twice_is_gone(tmp_path: Path) -> None:
     write(tmp_path)
     known = now(tmp_path)
     (tmp_path / "digits" / "1").rename(tmp_path / "away")
-    assert store.look(known, settled=False) == ([], set())
+    assert store.look(known, settled=False) == ({}, set())
     (tmp_path / "away").rename(tmp_path / "digits" / "1")
-    assert store.look(known, settled=False) == ([], set()), "it was being replaced"
+    assert store.look(known, settled=False) == ({}, set()), "it was being replaced"
     (tmp_path / "digits" / "1").rename(tmp_path / "away")
-    assert store.look(known, settled=False) == ([], set())
-    assert store.look(known, settled=False) == ([], {KEY})
+    assert store.look(known, settled=False) == ({}, set())
+    assert store.look(known, settled=False) == ({}, {KEY})
 
 
 def test_a_store_that_cannot_be_read_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path)
     known, store = now(tmp_path), Store(tmp_path / "unmounted")
     for _ in range(3):
-        assert store.look(known, settled=False) == ([], set())
+        assert store.look(known, settled=False) == ({}, set())
     assert "cannot be read" in caplog.text
