@@ -30,10 +30,21 @@ class EvaluationError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ExportedModel:
-    """A model directory, and sessions on its graphs. Each one opened is another: what metrics share is kept by it."""
+    """A model directory, and sessions on its graphs. It is the same one while its graphs are: by it is kept what metrics
+    share."""
 
     directory: Path
     manifest: Manifest
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExportedModel) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[Path | str, ...]:
+        return self.directory, *(graph.sha256 for graph in self.manifest.capabilities.values())
 
     @classmethod
     def open(cls, directory: Path) -> "ExportedModel":

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,12 @@ def draw(model: ExportedModel, n: int, seed: int, labels: NDArray[np.int64] | No
 
     Raises EvaluationError where the model does not generate images.
     """
-    graphs = tuple(graph.sha256 for graph in model.manifest.capabilities.values())
-    return _draw(model.directory, graphs, n, seed, None if labels is None else tuple(labels.tolist()))
+    return _draw(model, n, seed, None if labels is None else tuple(labels.tolist()))
 
 
 @lru_cache(maxsize=2)
-def _draw(directory: Path, graphs: tuple[str, ...], n: int, seed: int, wanted: tuple[int, ...] | None) -> Drawn:
-    loaded = load_model(directory.resolve(), Settings(provider="cpu"), "cpu")
+def _draw(model: ExportedModel, n: int, seed: int, wanted: tuple[int, ...] | None) -> Drawn:
+    loaded = load_model(model.directory.resolve(), Settings(provider="cpu"), "cpu")
     capability = loaded.serving("generate")
     if capability is None:
         raise EvaluationError(f"{loaded.id}: expected a model that generates images, found {', '.join(loaded.tasks)}")
