@@ -7,6 +7,7 @@ as one that was not.
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
@@ -165,6 +166,9 @@ def train(
         return trained(recipe, dataset, run_dir)
     has_loss = "validation" in type(game.family).__dict__
     settings = recipe.train
+    if settings.compile:
+        for network in _networks(game.family):
+            network.compile()
     callbacks: list[L.Callback] = [
         ModelCheckpoint(
             run_dir, "last", every_n_epochs=0, every_n_train_steps=_optimizer_steps(game), enable_version_counter=False
@@ -208,6 +212,15 @@ def trained(recipe: Recipe, dataset: Dataset, run_dir: Path) -> Trained:
     family = game.averaged.module.eval()
     assert isinstance(family, Family)
     return Trained(family, int(state["step"]), float(end["seconds"]), hardware())
+
+
+def _networks(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules that are called: lists of modules are only walked through."""
+    for child in module.children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield from _networks(child)
+        else:
+            yield child
 
 
 def _begin_with(family: Family, run_dir: Path) -> None:

@@ -60,7 +60,7 @@ class TrainConfig(Frozen):
     """The loop. The learning rate rises over `warmup_steps`, and falls to zero over the last `decay_share` of all.
 
     `start_from` is the directory of another run, whose weights are where this one begins; what its model lacks begins as it
-    does otherwise."""
+    does otherwise. `compile` lets torch compile the family's networks, which takes a C++ compiler and a minute."""
 
     steps: Annotated[int, Field(ge=1)]
     warmup_steps: Annotated[int, Field(ge=0)] = 100
@@ -71,6 +71,7 @@ class TrainConfig(Frozen):
     validate_every: Annotated[int, Field(ge=1)] = 500
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 200
     start_from: str | None = None
+    compile: bool = False
 
 
 class ExportConfig(Frozen):

@@ -2,9 +2,11 @@ import json
 import multiprocessing
 import os
 import signal
+from functools import partialmethod
 
 import pytest
 import torch
+from torch import nn
 
 from training.loop import RunError, train, trained
 from training.models.gpt import GPT
@@ -80,6 +82,24 @@ def test_a_run_starts_from_the_weights_of_another(tiny_recipe, tiny_data, tmp_pa
     second = train(recipe, tiny_data, tmp_path / "second", CPU, progress=False).family.state_dict()
     for name, found in second.items():
         torch.testing.assert_close(found, first[name], msg=name)
+
+
+def test_compiled_networks_learn_the_same(tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    """By a backend that needs no C++ compiler; a run is killed and goes on as any other."""
+    plain = train(tiny_recipe, tiny_data, tmp_path / "plain", CPU, progress=False).family.state_dict()
+    traced = []
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+    recipe = load_recipe("shakespeare-gpt", tiny(**{"train.compile": True}))
+    compiled = train(recipe, tiny_data, tmp_path / "compiled", CPU, progress=False).family.state_dict()
+    assert traced
+    assert plain.keys() == compiled.keys()
+    for name, found in compiled.items():
+        torch.testing.assert_close(found, plain[name], msg=name)
 
 
 def test_a_start_that_does_not_fit_is_refused(tiny_recipe, tiny_data, tmp_path):
