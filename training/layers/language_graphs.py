@@ -91,8 +91,8 @@ class NextToken(nn.Module):
         present: list[Tensor] = []
         x, note = self.embed(input_ids, seqlens_k, total, past)
         for i, block in enumerate(model.blocks):
-            q, k, v = block.attention.project(rms_norm(x), note)
-            qkv = torch.cat([q, k, v], dim=-2).flatten(-2)  # (B, T, (H + 2 H_kv) E)
+            qk, v = block.attention.project(rms_norm(x), note)
+            qkv = torch.cat([qk, v], dim=-2).flatten(-2)  # (B, T, (H + 2 H_kv) E)
             key, value = past[2 * i], past[2 * i + 1]
             y, key, value = torch.onnx.ops.symbolic_multi_out(
                 "com.microsoft::GroupQueryAttention",

@@ -55,9 +55,9 @@ def attention_by_rows(q: Tensor, k: Tensor, v: Tensor, rows: int = 96) -> Tensor
 
 
 def _noted(x: Tensor, pair: Tensor) -> Tensor:
-    """(B, T, H, E) with the last dimension of each half replaced by one of the pair, (…, 2)."""
+    """(B, T, H, E) with the last dimension of each half replaced by one of the pair, (B, T, H, 2)."""
     a, b = x.chunk(2, dim=-1)
-    pair = pair.to(x.dtype).expand(*x.shape[:-1], 2)
+    pair = pair.to(x.dtype)
     return torch.cat([a[..., :-1], pair[..., :1], b[..., :-1], pair[..., 1:]], dim=-1)
 
 
@@ -69,23 +69,24 @@ class Attention(nn.Module):
         self.gain = nn.Parameter(torch.ones(heads, 1))
         self.out = nn.Linear(width, width, bias=False)
 
-    def project(self, x: Tensor, note: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Normed queries (B, T, H, E), normed keys and plain values (B, T, H_kv, E), none of them rotated.
+    def project(self, x: Tensor, note: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Normed queries and keys side by side (B, T, H + H_kv, E), none of them rotated, and values (B, T, H_kv, E).
 
         A note (B, T, 2) holds a scalar of each token, which its keys carry, and 1 where they are hidden from all
         queries. It takes the last dimension of each half, which the rotary tables must leave as they are.
         """
         qkv = self.qkv(x).unflatten(-1, (self.heads + 2 * self.kv_heads, self.size))
-        q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=-2)
-        q, k = rms_norm(q) * self.gain, rms_norm(k)
+        qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
+        qk = rms_norm(qk) * torch.cat([self.gain, self.gain.new_ones(self.kv_heads, 1)])
         if note is not None:
-            q, k = _noted(q, q.new_tensor([0.0, 1.0])), _noted(k, (note * note.new_tensor([1.0, -UNSEEN]))[:, :, None])
-        return q, k, v
+            of_queries = note.new_tensor([0.0, 1.0]).expand(*x.shape[:2], self.heads, 2)
+            of_keys = (note * note.new_tensor([1.0, -UNSEEN]))[:, :, None].expand(-1, -1, self.kv_heads, -1)
+            qk = _noted(qk, torch.cat([of_queries, of_keys], dim=2))
+        return qk, v
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, note: Tensor | None = None) -> Tensor:
-        q, k, v = (t.transpose(1, 2) for t in self.project(x, note))  # (B, H, T, E)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        q, k = q.to(v.dtype), k.to(v.dtype)
+        qk, v = (t.transpose(1, 2) for t in self.project(x, note))  # (B, H + H_kv, T, E), (B, H_kv, T, E)
+        q, k = rotate(qk, cos, sin).to(v.dtype).split([self.heads, self.kv_heads], dim=1)
         if q.device.type == "cpu" and isinstance(q.shape[2], int):  # not where a graph leaves T free
             y = attention_by_rows(q, k, v)
         else:
@@ -106,7 +107,8 @@ class Block(nn.Module):
         nn.init.zeros_(self.narrow.weight)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.narrow(F.relu(self.widen(rms_norm(x))).square())
+        h = F.relu(self.widen(rms_norm(x)))
+        return self.narrow(h * h)  # a square is exported as a power, which costs more
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, note: Tensor | None = None) -> Tensor:
         x = x + self.dropout(self.attention(rms_norm(x), cos, sin, note))
