@@ -18,10 +18,15 @@ _STEPS = 5
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix with singular values near 1, about 0.7 to 1.2: (R, C) -> (R, C), float32."""
+    """The nearest matrix with singular values near 1, about 0.7 to 1.2: (R, C) -> (R, C).
+
+    In float32, or in what autocast computes products in, which it would do anyway: the sums between them cost as much.
+    """
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.float().T if tall else matrix.float()
+    x = matrix.T if tall else matrix
+    kind = x.device.type
+    x = x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32)
     x = x / (x.norm() + 1e-7)
     for _ in range(_STEPS):
         gram = x @ x.T
