@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from contract import Capability, TensorSpec
-from contract.kernels import choose_kernels
+from contract.kernels import choose_kernels, transpose_convolutions
 from contract.manifest import FileRef, Graph
 from service.engine.brake import Brake, BrakedSession
 from service.engine.rows import NUMPY
@@ -49,7 +49,7 @@ def open_session(
     `captured` asks for one whose runs can be CUDA graphs, which ONNX Runtime refuses where parts of it run elsewhere.
     """
     blob = read_file(directory, graph)
-    _check_graph(blob, graph, directory)
+    proto = _checked(blob, graph, directory)
     choose_kernels()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -77,6 +77,8 @@ def open_session(
     try:
         if first == CUDA and halved(graph, settings):
             source = _in_float16(blob, directory)
+        elif first == CPU and not graph.external_data and transpose_convolutions(proto):
+            source = proto.SerializeToString()
         session = BrakedSession(brake, source, options, providers=wanted)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
@@ -124,7 +126,8 @@ def read_file(directory: Path, ref: FileRef) -> bytes:
     return blob
 
 
-def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
+def _checked(blob: bytes, graph: Graph, directory: Path) -> onnx.ModelProto:
+    """The graph, which names no files but those of its manifest and no strange operators. Raises ModelRefused."""
     try:
         proto = onnx.load_model_from_string(blob)
     except Exception as error:  # protobuf's DecodeError, by whichever implementation
@@ -145,6 +148,7 @@ def _check_graph(blob: bytes, graph: Graph, directory: Path) -> None:
     foreign = {node.domain for part in _parts(proto) for node in part.node} - OPERATOR_DOMAINS - own
     if foreign:
         raise ModelRefused(f"{graph.file}: expected operators of {sorted(OPERATOR_DOMAINS)}, found {sorted(foreign)}")
+    return proto
 
 
 def _parts(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from contract import Capability, TensorSpec, mismatches
-from contract.kernels import choose_kernels
+from contract.kernels import choose_kernels, transpose_convolutions
 from contract.manifest import Agreement, Graph
 from training import half
 from training.family import GraphExport, Source
@@ -163,8 +163,14 @@ def _positional_parameters(module: nn.Module) -> int:
 
 
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A session on the CPU, with one thread as the service has it; 0 leaves the number to the runtime."""
+    """A session on the CPU, computed as the service does; 0 threads leave the number to the runtime."""
     choose_kernels()
+    proto = (
+        onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
+    )
+    outside = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
+    if not outside and transpose_convolutions(proto):
+        model = proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
