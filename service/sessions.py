@@ -73,13 +73,13 @@ def open_session(
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Weights are not in it, so that they go with their model.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    source = str(directory / graph.file) if graph.external_data else blob
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory))
     try:
         if first == CUDA and halved(graph, settings):
-            source = _in_float16(blob, directory)
-        elif first == CPU and not graph.external_data and transpose_convolutions(proto):
-            source = proto.SerializeToString()
-        session = BrakedSession(brake, source, options, providers=wanted)
+            blob = _in_float16(blob, directory)
+        elif first == CPU and transpose_convolutions(proto):
+            blob = proto.SerializeToString()
+        session = BrakedSession(brake, blob, options, providers=wanted)
     except Exception as error:  # the runtime's exceptions have no common base
         raise ModelRefused(f"{graph.file}: expected a graph that ONNX Runtime can run, found {error}") from error
     if session.get_providers()[0] != first:

@@ -165,17 +165,16 @@ def _positional_parameters(module: nn.Module) -> int:
 def open_session(model: Path | bytes, threads: int = 1) -> onnxruntime.InferenceSession:
     """A session on the CPU, computed as the service does; 0 threads leave the number to the runtime."""
     choose_kernels()
-    proto = (
-        onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(model, load_external_data=False)
-    )
-    outside = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
-    if not outside and transpose_convolutions(proto):
-        model = proto.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    if isinstance(model, Path):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent))
+        model = model.read_bytes()
+    proto = onnx.load_model_from_string(model)
+    if transpose_convolutions(proto):
+        model = proto.SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def specs(arguments: Iterable[onnxruntime.NodeArg]) -> tuple[TensorSpec, ...]:
