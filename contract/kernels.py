@@ -1,10 +1,14 @@
 """Which of ONNX Runtime's kernels compute a model's graphs on a CPU: the same where a graph is measured and where it is
-served."""
+served.
+
+Models are onnx.ModelProto, whose fields are known here; the contract imports no onnx.
+"""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
-import onnx
-from onnx import helper
+_INT64, _INTS = 7, 7  # TensorProto's number of the type, and AttributeProto's
 
 
 def choose_kernels() -> None:
@@ -16,7 +20,7 @@ def choose_kernels() -> None:
     os.environ.setdefault("ORT_GQA_DISABLE_FLASH_ATTENTION", "1")
 
 
-def transpose_convolutions(model: onnx.ModelProto) -> bool:
+def transpose_convolutions(model: Any) -> bool:
     """Make each 1 × 1 convolution before a pixel shuffle (Shi et al. 2016, arXiv:1609.05158) the transposed convolution that
     it is: of stride and size r, so that an input pixel writes r × r outputs (their 2016 note, arXiv:1609.07009).
 
@@ -39,7 +43,7 @@ def transpose_convolutions(model: onnx.ModelProto) -> bool:
     return found
 
 
-def _weight_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+def _weight_shapes(graph: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights, and of those that are kept in another type and cast."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
@@ -48,7 +52,7 @@ def _weight_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _pointwise(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
+def _pointwise(node: Any, shapes: dict[str, tuple[int, ...]]) -> bool:
     """Whether it is a convolution of single pixels with known weights, in one group and without bias: a transposed one has
     a bias for each channel only."""
     if node.op_type != "Conv" or node.domain or len([name for name in node.input if name]) != 2:
@@ -59,9 +63,7 @@ def _pointwise(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool
     return plain and _integers(node, "group") in ([], [1]) and shapes.get(node.input[1], ())[2:] == (1, 1)
 
 
-def _transpose(
-    graph: onnx.GraphProto, convolution: onnx.NodeProto, shuffle: onnx.NodeProto, shape: tuple[int, ...]
-) -> None:
+def _transpose(graph: Any, convolution: Any, shuffle: Any, shape: tuple[int, ...]) -> None:
     """Put a transposed convolution in their place. Its weights are made by nodes, which the runtime computes once."""
     (r,) = _integers(shuffle, "blocksize")
     outputs, inputs = shape[:2]
@@ -71,22 +73,28 @@ def _transpose(
     else:  # (i r + j) C + c
         split, order = (r, r, outputs // r**2, inputs), (3, 2, 0, 1)
     name = shuffle.output[0]
-    sides = helper.make_tensor(f"{name} split", onnx.TensorProto.INT64, [4], split)
-    nodes = [
-        helper.make_node("Reshape", [convolution.input[1], sides.name], [f"{name} parts"]),
-        helper.make_node("Transpose", [f"{name} parts"], [f"{name} weights"], perm=order),
-        helper.make_node(
-            "ConvTranspose", [convolution.input[0], f"{name} weights"], [name], kernel_shape=[r, r], strides=[r, r]
-        ),
-    ]
+    sides = graph.initializer.add(name=f"{name} split", data_type=_INT64, dims=[4], int64_data=split)
     at = next(i for i, node in enumerate(graph.node) if name in node.output) - 1
     kept = [node for node in graph.node if not {name, convolution.output[0]} & set(node.output)]
+    made = [
+        _node(graph, "Reshape", [convolution.input[1], sides.name], f"{name} parts"),
+        _node(graph, "Transpose", [f"{name} parts"], f"{name} weights", perm=order),
+        _node(
+            graph, "ConvTranspose", [convolution.input[0], f"{name} weights"], name, kernel_shape=[r, r], strides=[r, r]
+        ),
+    ]
     del graph.node[:]
-    graph.node.extend([*kept[:at], *nodes, *kept[at:]])
-    graph.initializer.append(sides)
+    graph.node.extend([*kept[:at], *made, *kept[at:]])
 
 
-def _integers(node: onnx.NodeProto, name: str) -> list[int]:
+def _node(graph: Any, kind: str, inputs: list[str], output: str, **attributes: Sequence[int]) -> Any:
+    node = graph.node.add(op_type=kind, input=inputs, output=[output])
+    for name, values in attributes.items():
+        node.attribute.add(name=name, type=_INTS, ints=values)
+    return node
+
+
+def _integers(node: Any, name: str) -> list[int]:
     """An attribute of one integer or of several; none where it is not given."""
     for attribute in node.attribute:
         if attribute.name == name:
