@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from service.engine.brake import Brake, BrakedSession
 from service.engine.concatenating_graph import Concatenation
 from service.engine.held_rows import bytes_per_row
 from service.engine.rows import RowRunner
+from service.engine.sequence_parts import SequenceParts, Sequences
 from service.engine.sequences import SequenceRunner
 from service.engine.sizes import BUCKETS
 from service.engine.width import Widen
@@ -36,6 +37,10 @@ from service.settings import Settings
 from service.signing import SigningError, Verifier
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_PART_SLOTS = 8
+"""The fewest slots of a part of a text graph's sequences: so many rows take a step hardly longer than one."""
+_PART_BYTES = 10 * 2**20
+"""The most weights of a graph that is written in parts; of larger ones each part would wait for the memory."""
 _loads = itertools.count(1)
 
 
@@ -57,7 +62,7 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     found = f"{directory.parent.name}/{directory.name}"
     if (manifest.name, manifest.version) != (directory.parent.name, directory.name):
         raise ModelRefused(f"directory: expected {manifest.name}/{manifest.version} as in the manifest, found {found}")
-    runners: dict[Capability, RowRunner | SequenceRunner] = {}
+    runners: dict[Capability, RowRunner | Sequences] = {}
     providers: dict[Capability, str] = {}
     brake = Brake()
     for capability, graph in manifest.capabilities.items():
@@ -72,7 +77,8 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         narrow = settings.intra_op_threads < settings.workers
         widen = partial(make, settings.workers) if exact and narrow else None
         if capability is Capability.NEXT_TOKEN:
-            runners[capability] = _sequence_runner(session, graph, manifest, settings, widen)
+            size = sum((directory / ref.file).stat().st_size for ref in (graph, *graph.external_data))
+            runners[capability] = _sequences(session, graph, manifest, settings, widen, size)
         else:
             runners[capability] = RowRunner(session, "cpu", _buckets(graph), widen)
     model = LoadedModel(
@@ -91,9 +97,14 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     return model
 
 
-def _sequence_runner(
-    session: ort.InferenceSession, graph: Graph, manifest: Manifest, settings: Settings, widen: Widen | None
-) -> SequenceRunner:
+def _sequences(
+    session: ort.InferenceSession,
+    graph: Graph,
+    manifest: Manifest,
+    settings: Settings,
+    widen: Widen | None,
+    weights: int,
+) -> Sequences:
     try:
         each = bytes_per_row(session, manifest.context)
         budget = settings.text_cache_mb * 2**20
@@ -109,16 +120,20 @@ def _sequence_runner(
         if concatenates(graph.inputs):
             vocabulary = manifest.text.vocabulary if manifest.text else session.get_outputs()[0].shape[-1]
             grown = Concatenation(vocabulary, together=exact, company=company and exact)
-        return SequenceRunner(
+        slots = min(settings.text_slots, budget // each if each else settings.text_slots)
+        most = slots // _PART_SLOTS if exact and weights <= _PART_BYTES else 1
+        parts = max(1, min(settings.workers, most))
+        make = partial(
+            SequenceRunner,
             session,
-            min(settings.text_slots, budget // each if each else settings.text_slots),
-            manifest.context,
+            context=manifest.context,
             chunk=settings.prefill_chunk,
             company=company and grown is None,
             reuse=exact and grown is None,  # how a prompt is cut may change last bits
-            widen=widen,
+            widen=cache(widen) if widen is not None else None,
             concatenation=grown,
         )
+        return SequenceParts([make(slots=(slots + i) // parts) for i in range(parts)])
     except (KeyError, TypeError, ValueError) as error:
         expected = "float32 or float16 caches with fixed numbers of heads and of elements"
         raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
@@ -205,7 +220,7 @@ def _warm(model: LoadedModel, capability: Capability, seconds: float) -> None:
     runner = model.runners[capability]
     graph = model.manifest.capabilities[capability]
     with _bounded(graph, seconds, model.stop):
-        if isinstance(runner, SequenceRunner):
+        if isinstance(runner, Sequences):
             runner.warm()
         else:
             runner.warm({t.name: example_rows(t, model.manifest, 1) for t in graph.inputs})

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import Sequences
 from service.model import LoadedModel
 
 K = TypeVar("K", bound=Hashable)
@@ -49,7 +49,7 @@ class Memory:
 
 def bytes_of(model: LoadedModel, file_bytes: int) -> int:
     """About what a model takes: its files as the runtime holds them, and its key/value buffers."""
-    buffers = sum(runner.bytes for runner in model.runners.values() if isinstance(runner, SequenceRunner))
+    buffers = sum(runner.bytes for runner in model.runners.values() if isinstance(runner, Sequences))
     return FACTOR * file_bytes + buffers
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from contract import Capability, Manifest
 from service.engine.brake import Brake
 from service.engine.rows import RowRunner
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import Sequences
 
 TASKS: dict[str, tuple[tuple[Capability, ...], str | None]] = {
     "generate": ((Capability.DECODE, Capability.DENOISE_STEP, Capability.NEXT_TOKEN), "image"),
@@ -95,7 +95,7 @@ class LoadedModel(Card):
     """A model that is ready. `key` is unique to this load, so that rows of a replaced model never meet its heir's."""
 
     key: str
-    runners: dict[Capability, RowRunner | SequenceRunner]
+    runners: dict[Capability, RowRunner | Sequences]
     tokenizer: Tokenizer | None = None
     calibration: np.ndarray | None = None
     """Scores of normal items, ascending: (K, n) for each statistic."""

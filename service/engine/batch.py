@@ -14,7 +14,7 @@ class Lane:
     """What can be batched together, and how much of it in one batch: `max_rows` in all, `each` of one call, and `patient`
     of background work. The graph is given `at_once` of them in a run. From `enough` rows on more of them are hardly faster
     for each, and from `few` on two batches of them beside each other are over before one of twice as many. A run of a size
-    that is none of `sizes` is padded to the next. `slots` > 0 makes it a lane of sequences.
+    that is none of `sizes` is padded to the next. `slots` > 0 makes it a lane of sequences, in that `part` of its graph's rows.
 
     Two lanes are the same where queue and key are; the limits of the latest work count.
     """
@@ -23,6 +23,7 @@ class Lane:
     key: Hashable
     max_rows: int = field(compare=False)
     slots: int = field(default=0, compare=False)
+    part: int = field(default=0, compare=False)
     each: int = field(default=2**31, compare=False)
     patient: int = field(default=2**31, compare=False)
     at_once: int = field(default=2**31, compare=False)

@@ -226,7 +226,7 @@ class Jobs:
         """Put a job's call where it waits for its batches; this thread holds it no longer. False where there is no such
         place, by an error of the job's."""
         try:
-            lane = lane_of(ticket.model, call, self._limits, ticket.pace)
+            lane = lane_of(ticket.model, call, self._limits, ticket.pace, self._scheduler.rows_in)
         except Exception as error:
             ticket.error = self._known(ticket, error)
             return False

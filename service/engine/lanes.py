@@ -1,10 +1,12 @@
 """Which calls can share a batch, and how large it may be."""
 
+from collections.abc import Callable
+
 from service.engine.batch import Lane
 from service.engine.job import Call, LoneCall, RowCall
 from service.engine.limits import Limits
 from service.engine.pace import Pace
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import Sequences
 from service.engine.sizes import whole
 from service.engine.ticket import Model
 
@@ -12,14 +14,19 @@ _HARDLY = 1.1  # times as long for a row as in the best batch: not worth waiting
 _HALF = 1.4  # less than twice, with something left for what is around a batch: two halves are faster than the whole
 
 
-def lane_of(model: Model, call: Call, limits: Limits, pace: Pace) -> Lane:
-    """The lane that a call waits in, with its limits by the pace that was measured so far."""
+def lane_of(model: Model, call: Call, limits: Limits, pace: Pace, rows_in: Callable[[Lane], int]) -> Lane:
+    """The lane that a call waits in, with its limits by the pace that was measured so far. A sequence's is that of the part
+    which has the fewest: `rows_in` says how many a lane has."""
     runner = model.runners[call.capability]
     if isinstance(call, LoneCall):
-        assert isinstance(runner, SequenceRunner), "rows share batches"
+        assert isinstance(runner, Sequences), "rows share batches"
         return Lane(model.key, (call.capability, LoneCall), 1)
-    if isinstance(runner, SequenceRunner):
-        return Lane(model.key, call.capability, runner.slots, runner.slots)
+    if isinstance(runner, Sequences):
+        parts = [
+            Lane(model.key, (call.capability, i), part.slots, slots=part.slots, part=i)
+            for i, part in enumerate(runner.parts)
+        ]
+        return min(parts, key=rows_in) if len(parts) > 1 else parts[0]
     assert isinstance(call, RowCall), "the contract keeps sequences and rows apart"
     key, ahead = (call.capability, call.shape), call.ahead > 0
     known = pace.lanes.get((ahead, key))

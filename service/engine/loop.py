@@ -24,7 +24,7 @@ from service.engine.jobs import Jobs
 from service.engine.limits import Limits
 from service.engine.rows import RowRunner
 from service.engine.scheduler import Scheduler
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import Sequences
 from service.engine.settling import Outcome, Settling
 from service.engine.share import Share
 from service.engine.ticket import Model, Observer, Ticket
@@ -263,7 +263,7 @@ class Engine:
         self._settling.settle(found, outcome, time.monotonic() - start)
         return True
 
-    def _run_steps(self, batch: Batch, runner: SequenceRunner) -> Outcome:
+    def _run_steps(self, batch: Batch, runner: Sequences) -> Outcome:
         with self._jobs.lock:
             others, seen = batch.one_step or self._more(), self._scheduler.changes
         until = time.monotonic() + self._limits.step_seconds

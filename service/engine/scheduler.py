@@ -276,6 +276,12 @@ class Scheduler:
         """Let go of the queue of a model that is gone."""
         self._queues.pop(queue, None)
 
+    def rows_in(self, lane: Lane) -> int:
+        """Rows that wait in a lane; of sequences, those that take steps too."""
+        queue = self._queues.get(lane.queue)
+        found = queue.lanes.get(lane.key) if queue is not None else None
+        return found.rows() if found is not None else 0
+
     def waiting_rows(self, queue: Hashable) -> int:
         """Rows of a queue that are in no batch yet."""
         found = self._queues.get(queue)

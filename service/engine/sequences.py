@@ -79,6 +79,11 @@ class SequenceRunner:
         self._members = Members(rows, self._first)
 
     @property
+    def parts(self) -> "tuple[SequenceRunner, ...]":
+        """Itself: see SequenceParts."""
+        return (self,)
+
+    @property
     def bytes(self) -> int:
         """Memory of the key/value buffers."""
         return sum(cache.nbytes for cache in self._rows.caches.values())

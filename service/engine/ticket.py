@@ -8,7 +8,8 @@ from service.engine.batch import Batch, Lane
 from service.engine.job import Job
 from service.engine.pace import Pace
 from service.engine.rows import RowRunner
-from service.engine.sequences import Progress, SequenceRunner
+from service.engine.sequence_parts import Sequences
+from service.engine.sequences import Progress
 
 
 class Model(Protocol):
@@ -19,7 +20,7 @@ class Model(Protocol):
     @property
     def key(self) -> str: ...
     @property
-    def runners(self) -> dict[Any, RowRunner | SequenceRunner]: ...
+    def runners(self) -> dict[Any, RowRunner | Sequences]: ...
     def stop(self) -> None:
         """End what its graphs run; they run no more."""
 

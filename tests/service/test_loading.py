@@ -9,10 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from contract import Capability
+from service import loading
 from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import RowCall
 from service.engine.rows import RowRunner
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import SequenceParts
 from service.engine.sizes import BUCKETS
 from service.loading import load_model
 from service.sessions import ModelRefused
@@ -62,8 +63,44 @@ def test_what_is_loaded_is_what_the_directory_holds(store: Path) -> None:
     assert model.sheet is None
     assert load(store / directories.EMBEDDER / "1").sheet == (store / directories.EMBEDDER / "1/sheet.png").read_bytes()
     runner = model.runners[Capability.NEXT_TOKEN]
-    assert isinstance(runner, SequenceRunner)
+    assert isinstance(runner, SequenceParts)
     assert (runner.slots, runner.context) == (3, directories.CONTEXT)
+
+
+class TestParts:
+    @staticmethod
+    def slots(directory: Path, slots: int, workers: int) -> list[int]:
+        """Of each part of the writer's sequences."""
+        settings = SETTINGS.model_copy(update={"text_slots": slots, "workers": workers})
+        runner = load_model(directory, settings, "cpu").runners[Capability.NEXT_TOKEN]
+        assert isinstance(runner, SequenceParts)
+        return [part.slots for part in runner.parts]
+
+    @pytest.fixture
+    def exact(self, store: Path, tmp_path: Path) -> Path:
+        """A writer whose rows have the same bits in any batch."""
+        directory = shutil.copytree(store / directories.WRITER / "1", tmp_path / directories.WRITER / "1")
+        sound = {"max_abs_diff": 0.0, "tolerance": 0.0, "batch_sizes": [2, 3, 8]}
+        edit_manifest(directory, lambda m: m["capabilities"]["next_token"].update(batch_invariance=sound))
+        return directory
+
+    @pytest.mark.parametrize(
+        ("slots", "workers", "expected"),
+        [(16, 2, [8, 8]), (17, 2, [8, 9]), (16, 1, [16]), (15, 2, [15]), (16, 8, [8, 8]), (24, 8, [8, 8, 8])],
+    )
+    def test_of_eight_slots_or_more(self, exact: Path, slots: int, workers: int, expected: list[int]) -> None:
+        assert self.slots(exact, slots, workers) == expected
+
+    def test_a_large_graph_has_one(self, exact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each would read all of its weights."""
+        size, found = (exact / "next_token.onnx").stat().st_size, []
+        for most in (size, size - 1):
+            monkeypatch.setattr(loading, "_PART_BYTES", most)
+            found.append(self.slots(exact, 16, 2))
+        assert found == [[8, 8], [16]]
+
+    def test_a_graph_whose_rows_depend_on_their_batch_has_one(self, store: Path) -> None:
+        assert self.slots(store / directories.WRITER / "1", 16, 2) == [16]
 
 
 def test_every_load_has_a_key_of_its_own(store: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper
 
 from contract import Capability, read_manifest
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import SequenceParts
 from service.loading import load_model
 from service.settings import Settings
 from training.export import export
@@ -81,7 +81,7 @@ def test_the_manifest_records_it_and_the_service_loads_it(stores):
     assert 1e-4 < graph.parity.max_abs_diff <= graph.parity.tolerance == TOLERANCE
     assert graph.batch_invariance.max_abs_diff == 0
     model = load_model(stores["int8"], Settings(provider="cpu"), "cpu")
-    assert isinstance(model.runners[Capability.NEXT_TOKEN], SequenceRunner)
+    assert isinstance(model.runners[Capability.NEXT_TOKEN], SequenceParts)
 
 
 def test_weights_take_a_byte_and_every_block_a_scale(stores):

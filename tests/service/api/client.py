@@ -23,7 +23,7 @@ from service.api.state import State
 from service.batches.desk import Desk
 from service.catalog import Catalog
 from service.engine.loop import Engine
-from service.engine.sequences import SequenceRunner
+from service.engine.rows import RowRunner
 from service.engine.width import TokenSession, Width
 from service.keys import Keys
 from service.loading import load_model
@@ -121,15 +121,14 @@ class Api:
     def _load(self, directory: Path, settings: Settings, device: str) -> LoadedModel:
         model = load_model(directory, settings, device)
         for runner in model.runners.values():
-            if isinstance(runner, SequenceRunner):
-                graph = runner._graph
-                graph.session = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
-                graph._computing = TokenSession(
-                    graph.session, None, graph._blanks
-                )  # a second session would go round the gate
-            else:
+            if isinstance(runner, RowRunner):
                 runner._session = GatedSession(runner._session, self.gate)  # type: ignore[assignment]
                 runner._width = Width(runner._session, None)
+                continue
+            for graph in (part._graph for part in runner.parts):
+                graph.session = GatedSession(graph.session, self.gate)  # type: ignore[assignment]
+                # A second session would go round the gate.
+                graph._computing = TokenSession(graph.session, None, graph._blanks)
         return model
 
     def close(self) -> None:

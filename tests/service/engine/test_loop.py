@@ -466,7 +466,7 @@ class TestFailures:
                 raise AssertionError("a bug")
 
         runner = models[WRITER].runners[Capability.NEXT_TOKEN]
-        broken = FakeModel("broken", Broken(runner._graph.session, 4, CONTEXT))
+        broken = FakeModel("broken", Broken(runner.parts[0]._graph.session, 4, CONTEXT))
         for number in range(5):
             engine.submit(broken, text(models[WRITER], 3 * number + 1, 5), 1, book.done)
         assert all(type(ticket.error) is ModelFailed for ticket in book.wait(5))

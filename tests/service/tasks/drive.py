@@ -8,7 +8,7 @@ import numpy as np
 from service.engine.batch import Batch, Lane, Piece, Work
 from service.engine.job import Call, Job, RowCall, Sampling, SequenceCall, Token
 from service.engine.rows import RowRunner
-from service.engine.sequences import SequenceRunner
+from service.engine.sequence_parts import Sequences
 from service.model import LoadedModel
 from service.samplers.tokens import Choice, log_softmax
 
@@ -35,13 +35,13 @@ def on(model: LoadedModel) -> Callable[[Call], Any]:
             pieces = [Piece(Work("a", call, lane), i, i + 1) for i in range(call.size)]
             parts = [runner.run(Batch(lane, (piece,)))[0][0] for piece in pieces]
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        assert isinstance(runner, SequenceRunner)
+        assert isinstance(runner, Sequences)
         return write(runner, call)
 
     return answer
 
 
-def write(runner: SequenceRunner, call: SequenceCall) -> np.ndarray:
+def write(runner: Sequences, call: SequenceCall) -> np.ndarray:
     """The slow, obvious sequence. Returns the ids that follow the prompt."""
     assert call.size <= runner.context + 1
     ids: list[int] = []
@@ -54,7 +54,7 @@ def write(runner: SequenceRunner, call: SequenceCall) -> np.ndarray:
     return np.array(ids)
 
 
-def next_token(runner: SequenceRunner, history: list[int], sampling: Sampling, uniform: float) -> Token:
+def next_token(runner: Sequences, history: list[int], sampling: Sampling, uniform: float) -> Token:
     """The slow, obvious next token: everything so far at once, on an empty cache."""
     logits = logits_after(runner, history)
     settings = (np.array([s]) for s in (sampling.temperature, sampling.top_k, sampling.top_p))
@@ -64,12 +64,13 @@ def next_token(runner: SequenceRunner, history: list[int], sampling: Sampling, u
     return Token(token, float(log_prob[token]), tuple((int(t), float(log_prob[t])) for t in best))
 
 
-def logits_after(runner: SequenceRunner, history: list[int]) -> np.ndarray:
+def logits_after(runner: Sequences, history: list[int]) -> np.ndarray:
     """(1, V), of a row alone."""
     feed = {
         "input_ids": np.array([history], np.int64),
         "seqlens_k": np.array([len(history) - 1], np.int32),
         "total_sequence_length": np.array(len(history), np.int32),
     }
-    empty = {name: np.zeros_like(cache[:1]) for name, cache in runner._rows.caches.items()}
-    return runner._graph.session.run(["logits"], {**feed, **empty})[0]
+    (part, *_) = runner.parts
+    empty = {name: np.zeros_like(cache[:1]) for name, cache in part._rows.caches.items()}
+    return part._graph.session.run(["logits"], {**feed, **empty})[0]
