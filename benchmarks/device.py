@@ -112,10 +112,12 @@ class Step:
         cos, sin = gpt.cos[place], gpt.sin[place]
         x = rms_norm(gpt.embedding(input_ids))
         for block, (keys, values) in zip(gpt.blocks, self.cache, strict=True):
-            q, k, v = (t.transpose(1, 2) for t in block.attention.project(rms_norm(x)))
-            keys.index_copy_(2, place, rotate(k, cos, sin))
+            attention = block.attention
+            qk, v = (t.transpose(1, 2) for t in attention.project(rms_norm(x)))
+            q, k = rotate(qk, cos, sin).split([attention.heads, attention.kv_heads], dim=1)
+            keys.index_copy_(2, place, k)
             values.index_copy_(2, place, v)
-            y = F.scaled_dot_product_attention(rotate(q, cos, sin), keys, values, attn_mask=seen, enable_gqa=True)
+            y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen, enable_gqa=True)
             x = x + block.attention.out(y.transpose(1, 2).flatten(2))
             x = x + block.feed_forward(x)
         return gpt.logits(x[:, -1])

@@ -32,10 +32,12 @@ class Cached:
         cos, sin = gpt.cos[start:stop], gpt.sin[start:stop]
         x = rms_norm(gpt.embedding(input_ids))  # (1, T, W)
         for block, (keys, values) in zip(gpt.blocks, self.caches, strict=True):
-            q, k, v = (t.transpose(1, 2) for t in block.attention.project(rms_norm(x)))  # (1, H, T, E)
-            keys[:, :, start:stop] = rotate(k, cos, sin)
+            attention = block.attention
+            qk, v = (t.transpose(1, 2) for t in attention.project(rms_norm(x)))  # (1, H + H_kv, T, E), (1, H_kv, T, E)
+            q, k = rotate(qk, cos, sin).split([attention.heads, attention.kv_heads], dim=1)
+            keys[:, :, start:stop] = k
             values[:, :, start:stop] = v
-            y = _attention(rotate(q, cos, sin), keys[:, :, :stop], values[:, :, :stop])
+            y = _attention(q, keys[:, :, :stop], values[:, :, :stop])
             x = x + block.attention.out(y.transpose(1, 2).flatten(2))
             x = x + block.feed_forward(x)
         self.length = stop
