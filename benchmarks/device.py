@@ -30,7 +30,7 @@ from service.engine.rows import RowRunner
 from service.providers import find_device
 from service.settings import Settings
 from service.tasks import complete, diffuse, generate
-from training.layers.transformer import rms_norm, rotate
+from training.layers.transformer import rms_norm
 from training.models.gpt import GPT
 
 SIZES = (1, 8, 64, 256)
@@ -112,9 +112,7 @@ class Step:
         cos, sin = gpt.cos[place], gpt.sin[place]
         x = rms_norm(gpt.embedding(input_ids))
         for block, (keys, values) in zip(gpt.blocks, self.cache, strict=True):
-            attention = block.attention
-            qk, v = (t.transpose(1, 2) for t in attention.project(rms_norm(x)))
-            q, k = rotate(qk, cos, sin).split([attention.heads, attention.kv_heads], dim=1)
+            q, k, v = block.attention.rotated(rms_norm(x), cos, sin)
             keys.index_copy_(2, place, k)
             values.index_copy_(2, place, v)
             y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen, enable_gqa=True)

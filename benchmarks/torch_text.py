@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.side import answer
-from training.layers.transformer import rms_norm, rotate
+from training.layers.transformer import rms_norm
 from training.models.gpt import GPT
 
 
@@ -32,9 +32,7 @@ class Cached:
         cos, sin = gpt.cos[start:stop], gpt.sin[start:stop]
         x = rms_norm(gpt.embedding(input_ids))  # (1, T, W)
         for block, (keys, values) in zip(gpt.blocks, self.caches, strict=True):
-            attention = block.attention
-            qk, v = (t.transpose(1, 2) for t in attention.project(rms_norm(x)))  # (1, H + H_kv, T, E), (1, H_kv, T, E)
-            q, k = rotate(qk, cos, sin).split([attention.heads, attention.kv_heads], dim=1)
+            q, k, v = block.attention.rotated(rms_norm(x), cos, sin)  # (1, H, T, E), (1, H_kv, T, E) twice
             keys[:, :, start:stop] = k
             values[:, :, start:stop] = v
             y = _attention(q, keys[:, :, :stop], values[:, :, :stop])

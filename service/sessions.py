@@ -76,7 +76,7 @@ def open_session(
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory))
     try:
         if first == CUDA and halved(graph, settings):
-            blob = _in_float16(blob, directory)
+            blob = _in_float16(proto, directory)
         elif first == CPU and transpose_convolutions(proto):
             blob = proto.SerializeToString()
         session = BrakedSession(brake, blob, options, providers=wanted)
@@ -92,11 +92,10 @@ def open_session(
     return session
 
 
-def _in_float16(blob: bytes, directory: Path) -> bytes:
+def _in_float16(proto: onnx.ModelProto, directory: Path) -> bytes:
     """The graph, which computes in float16 and takes and gives what it did."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    proto = onnx.load_model_from_string(blob)
     onnx.load_external_data_for_model(proto, str(directory))
     return convert_float_to_float16(proto, keep_io_types=True).SerializeToString()
 

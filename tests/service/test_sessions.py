@@ -26,7 +26,7 @@ def test_a_graph_in_float16_takes_and_gives_what_it_did(tmp_path: Path) -> None:
     apart = (tmp_path / "apart.onnx").read_bytes()
     expected = opened(whole).run(None, latents(5))[0]
     for blob in (whole, apart):
-        half = _in_float16(blob, tmp_path)
+        half = _in_float16(onnx.load_model_from_string(blob), tmp_path)
         kinds = {tensor.data_type for tensor in onnx.load_model_from_string(half).graph.initializer if tensor.dims}
         assert TensorProto.FLOAT16 in kinds
         assert TensorProto.FLOAT not in kinds

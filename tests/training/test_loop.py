@@ -85,7 +85,7 @@ def test_a_run_starts_from_the_weights_of_another(tiny_recipe, tiny_data, tmp_pa
 
 
 def test_compiled_networks_learn_the_same(tiny_recipe, tiny_data, tmp_path, monkeypatch):
-    """By a backend that needs no C++ compiler; a run is killed and goes on as any other."""
+    """By a backend that needs no C++ compiler."""
     plain = train(tiny_recipe, tiny_data, tmp_path / "plain", CPU, progress=False).family.state_dict()
     traced = []
 

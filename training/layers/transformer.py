@@ -84,9 +84,14 @@ class Attention(nn.Module):
             qk = _noted(qk, torch.cat([of_queries, of_keys], dim=2))
         return qk, v
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, note: Tensor | None = None) -> Tensor:
-        qk, v = (t.transpose(1, 2) for t in self.project(x, note))  # (B, H + H_kv, T, E), (B, H_kv, T, E)
+    def rotated(self, x: Tensor, cos: Tensor, sin: Tensor, note: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Normed and rotated queries (B, H, T, E), normed and rotated keys and plain values (B, H_kv, T, E)."""
+        qk, v = (t.transpose(1, 2) for t in self.project(x, note))
         q, k = rotate(qk, cos, sin).to(v.dtype).split([self.heads, self.kv_heads], dim=1)
+        return q, k, v
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, note: Tensor | None = None) -> Tensor:
+        q, k, v = self.rotated(x, cos, sin, note)
         if q.device.type == "cpu" and isinstance(q.shape[2], int):  # not where a graph leaves T free
             y = attention_by_rows(q, k, v)
         else:
