@@ -265,11 +265,11 @@ class Engine:
 
     def _run_steps(self, batch: Batch, runner: Sequences) -> Outcome:
         with self._jobs.lock:
-            others, seen = batch.one_step or self._more(), self._scheduler.changes
+            others, seen = batch.one_step or self._more(), self._scheduler.news(batch.lane)
         until = time.monotonic() + self._limits.step_seconds
 
         def go_on() -> bool:
-            undisturbed = self._scheduler.changes == seen and not self._jobs.arrived()
+            undisturbed = self._scheduler.news(batch.lane) == seen and not self._jobs.arrived()
             return undisturbed and not others and time.monotonic() < until
 
         try:

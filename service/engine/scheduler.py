@@ -134,12 +134,11 @@ class _Queue:
 
 
 class Scheduler:
-    """Chooses what runs next on so many workers. Not thread-safe, but for `changes`: the loop holds a lock around it."""
+    """Chooses what runs next on so many workers. Not thread-safe, but for `news`: the loop holds a lock around it."""
 
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
-        self.changes = 0
-        """How often work came or was given up."""
+        self._came = 0  # how often work came that any worker can take
         self._queues: dict[Hashable, _Queue] = {}
         self._long = 0  # batches in flight of long jobs alone
         self._patient = 0  # and of background jobs
@@ -147,7 +146,6 @@ class Scheduler:
     def add(self, work: Work, weight: float = 1.0) -> None:
         """Take a call in. A queue that was idle starts level with the least served of the others; `weight` is a new
         queue's."""
-        self.changes += 1
         queue = self._queues.get(work.lane.queue)
         if queue is None:
             queue = self._queues[work.lane.queue] = _Queue(weight=weight)
@@ -159,6 +157,13 @@ class Scheduler:
         if isinstance(work.call, RowCall):
             work.end = queue.order.end_of(work.owner, work.size + work.call.ahead)
         lane.add(work)
+        if not (isinstance(lane, SequenceLane) and lane.running):
+            self._came += 1
+
+    def news(self, lane: Lane) -> int:
+        """How often there was something to leave the steps of a lane's sequences for: work that any worker can take, or one
+        of its own that came or was given up. What ends in other lanes, or waits for those who step there, is none."""
+        return self._came + self._sequences(lane).changes
 
     def runnable(self, most_long: int | None = None, most_patient: int | None = None) -> bool:
         """Whether next_batch would find one."""
@@ -262,7 +267,6 @@ class Scheduler:
 
     def discard(self, owner: Any, lane: Lane | None) -> None:
         """Forget an owner that has ended or was cancelled; its slot is free."""
-        self.changes += 1
         queue = self._queues.get(lane.queue) if lane else None
         found = queue.lanes.get(lane.key) if queue and lane else None
         if queue is not None:

@@ -28,13 +28,17 @@ class SequenceLane:
         self.left: list[Any] = []
         self.running = False
         self.prompt_was_last = False
+        self.changes = 0
+        """How often sequences came or were given up."""
 
     def add(self, work: Work) -> None:
+        self.changes += 1
         self.lane = work.lane
         self.waiting[work.priority].append(work)
 
     def discard(self, owner: Any) -> None:
         """Forget an owner; its slot is free."""
+        self.changes += 1
         for works in self.waiting:
             for work in [w for w in works if w.owner is owner]:
                 works.remove(work)

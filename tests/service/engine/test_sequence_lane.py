@@ -8,7 +8,7 @@ import pytest
 
 from contract import Capability
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
-from service.engine.job import SequenceCall
+from service.engine.job import RowCall, SequenceCall
 from service.engine.scheduler import Scheduler
 
 
@@ -248,6 +248,41 @@ def test_what_holds_the_only_slot_is_as_urgent_as_who_waits_for_it() -> None:
     runner.scheduler.ended(batch.live[0])
     runner.scheduler.finish(batch, 1.0)
     assert runner.run() == "P person"
+
+
+NOTHING_NEW = {
+    "an end in another lane": lambda scheduler: scheduler.discard("b", part(1)),
+    "one that comes to a lane where others step": lambda scheduler: scheduler.add(in_part("c", 1)),
+    "an end of its own, which the runner knows": lambda scheduler: scheduler.ended(in_part("z", 0)),
+    "rows given up": lambda scheduler: scheduler.discard("rows", Lane("images", "shape", 8)),
+}
+NEWS = {
+    "one of its own that is given up": lambda scheduler: scheduler.discard("a", part(0)),
+    "one that comes to it": lambda scheduler: scheduler.add(in_part("c", 0)),
+    "one that comes to a lane where nobody steps": lambda scheduler: scheduler.add(in_part("c", 2)),
+    "rows": lambda scheduler: scheduler.add(
+        Work("rows", RowCall(Capability.DECODE, {"z": np.zeros((1, 1))}), Lane("images", "shape", 8))
+    ),
+}
+
+
+def part(number: int) -> Lane:
+    return Lane("text", (Capability.NEXT_TOKEN, number), 3, 3, part=number)
+
+
+def in_part(owner: object, number: int) -> Work:
+    return Work(owner, SequenceCall(np.zeros(1, np.int64), np.zeros(1)), part(number))
+
+
+@pytest.mark.parametrize("what", [*NOTHING_NEW, *NEWS])
+def test_steps_are_left_for_what_their_worker_must_see_and_no_more(what: str) -> None:
+    scheduler = Scheduler(2)
+    for number, owner in enumerate("ab"):
+        scheduler.add(in_part(owner, number))
+        assert scheduler.next_batch() is not None
+    seen = scheduler.news(part(0))
+    (NOTHING_NEW | NEWS)[what](scheduler)
+    assert (scheduler.news(part(0)) != seen) == (what in NEWS)
 
 
 def test_waiting_rows_counts_sequences() -> None:
