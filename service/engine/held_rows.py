@@ -1,7 +1,12 @@
 """What the rows of a key/value buffer hold: keys and values, the tokens that they are of, and what each row needs to go on.
 
 Everything is an array over rows, so that a step does for all rows at once what it has to do.
+
+Buffers of one graph may stand beside each other, a thread each: what begins in one of them takes over what another holds.
 """
+
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -50,23 +55,23 @@ class Rows:
         self.top_k = np.zeros(rows, np.int64)
         self._began = np.zeros(rows, np.int64)
         self._clock = 0
+        self._beside: tuple[Rows, ...] = ()
+        self._moving = threading.RLock()  # around all that puts a beginning elsewhere, or another in its place
+
+    @staticmethod
+    def stand_together(buffers: "Sequence[Rows]") -> None:
+        """Let each of these take over beginnings from the others, whatever their threads do meanwhile."""
+        for rows in buffers:
+            rows._moving = buffers[0]._moving
+            rows._beside = tuple(others for others in buffers if others is not rows)
 
     def begin(self, row: int, call: SequenceCall, *, reuse: bool) -> None:
         """Give the first free row to a prompt; all behind it are free. Where `reuse`, it takes over the keys and values of
         the longest beginning that some row, live or free, shares: `length` says how long."""
         size, limit = len(call.prompt), len(call.prompt) + len(call.uniform)
         assert limit <= self.context + 1, "what does not fit is the task's to cut"
-        shared, source = self._longest_beginning(call.prompt) if reuse else (0, 0)
-        if shared and source >= row:
-            self.swap(row, source)
-        else:
-            self.swap(row, row + int(self._began[row:].argmin()))  # what began last is wanted again sooner
-            for cache in self.caches.values():
-                cache[row, :, :shared] = cache[source, :, :shared]
-        self._clock += 1
-        self._began[row] = self._clock
-        self.tokens[row, :size] = call.prompt
-        self.length[row] = self.shareable[row] = shared
+        with self._moving:
+            self._take_over(row, call.prompt, reuse=reuse)
         self.uniform[row, size:limit] = call.uniform
         self.given[row, size:limit] = NONE if call.given is None else call.given
         self.stop_at[row] = limit
@@ -74,6 +79,21 @@ class Rows:
         self.temperature[row] = call.sampling.temperature
         self.top_p[row] = call.sampling.top_p
         self.top_k[row] = call.sampling.top_k
+
+    def _take_over(self, row: int, prompt: np.ndarray, *, reuse: bool) -> None:
+        """Put the prompt's tokens into the row, and the keys and values of its longest beginning that is held anywhere."""
+        held = [(*rows._longest_beginning(prompt), rows) for rows in (self, *self._beside)] if reuse else []
+        shared, source, holder = max(held, key=lambda found: found[0], default=(0, 0, self))
+        if shared and holder is self and source >= row:
+            self.swap(row, source)
+        else:
+            self.swap(row, row + int(self._began[row:].argmin()))  # what began last is wanted again sooner
+            for name, cache in self.caches.items():
+                cache[row, :, :shared] = holder.caches[name][source, :, :shared]
+        self._clock += 1
+        self._began[row] = self._clock
+        self.tokens[row, : len(prompt)] = prompt
+        self.length[row] = self.shareable[row] = shared
 
     def choice(self, rows: slice) -> Choice:
         """How these rows choose their tokens."""
@@ -95,19 +115,20 @@ class Rows:
         if a == b:
             return
         upto = int(max(self.length[a], self.length[b]))
-        for cache in self.caches.values():
-            cache[[a, b], :, :upto] = cache[[b, a], :, :upto]
-        for state in (
-            self.tokens,
-            self.uniform,
-            self.given,
-            self.length,
-            self.shareable,
-            self.stop_at,
-            self.end_token,
-            self.temperature,
-            self.top_p,
-            self.top_k,
-            self._began,
-        ):
-            state[[a, b]] = state[[b, a]]
+        with self._moving:
+            for cache in self.caches.values():
+                cache[[a, b], :, :upto] = cache[[b, a], :, :upto]
+            for state in (
+                self.tokens,
+                self.uniform,
+                self.given,
+                self.length,
+                self.shareable,
+                self.stop_at,
+                self.end_token,
+                self.temperature,
+                self.top_p,
+                self.top_k,
+                self._began,
+            ):
+                state[[a, b]] = state[[b, a]]

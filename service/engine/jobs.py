@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from service.engine.admission import Admission
@@ -226,7 +227,8 @@ class Jobs:
         """Put a job's call where it waits for its batches; this thread holds it no longer. False where there is no such
         place, by an error of the job's."""
         try:
-            lane = lane_of(ticket.model, call, self._limits, ticket.pace, self._scheduler.rows_in)
+            crowding = partial(self._scheduler.crowding, ticket.group)
+            lane = lane_of(ticket.model, call, self._limits, ticket.pace, crowding)
         except Exception as error:
             ticket.error = self._known(ticket, error)
             return False

@@ -25,6 +25,7 @@ from service.engine.sizes import padded, whole
 from service.engine.sojourn import FairOrder
 
 _PADDING = 1 / 16  # of a batch at most
+_PACK = 4  # sequences of a group that stay together, so that their prompt is computed once
 
 
 class _RowLane:
@@ -280,11 +281,15 @@ class Scheduler:
         """Let go of the queue of a model that is gone."""
         self._queues.pop(queue, None)
 
-    def rows_in(self, lane: Lane) -> int:
-        """Rows that wait in a lane; of sequences, those that take steps too."""
+    def crowding(self, group: Any, lane: Lane) -> tuple[bool, bool, int]:
+        """How little a lane of sequences suits one more of a group: the least of several is the best. One that has a slot to
+        spare goes before others, then one where the group has begun a pack, and then the one with the fewest sequences."""
         queue = self._queues.get(lane.queue)
         found = queue.lanes.get(lane.key) if queue is not None else None
-        return found.rows() if found is not None else 0
+        if not isinstance(found, SequenceLane):
+            return False, True, 0
+        rows = found.rows()
+        return rows >= lane.slots, not found.of_group(group) % _PACK, rows
 
     def waiting_rows(self, queue: Hashable) -> int:
         """Rows of a queue that are in no batch yet."""

@@ -8,6 +8,8 @@ theirs that is not done gives way and is begun again.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch, Lane, Work
@@ -64,8 +66,15 @@ class SequenceLane:
 
     def _all_long(self) -> bool:
         """Whether none but long jobs are here; sequences step together, so one short one takes the others along."""
+        return all(work.long for work in self._everyone())
+
+    def _everyone(self) -> Iterator[Work]:
         prompts = [self.prompt] if self.prompt is not None else []
-        return all(work.long for works in (self.live.values(), prompts, *self.waiting) for work in works)
+        return chain(self.live.values(), prompts, *self.waiting)
+
+    def of_group(self, group: Any) -> int:
+        """How many of a group are here; nobody is of None."""
+        return sum(work.group is group for work in self._everyone()) if group is not None else 0
 
     def rows(self) -> int:
         return len(self.live) + (self.prompt is not None) + sum(len(works) for works in self.waiting)

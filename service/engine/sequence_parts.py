@@ -3,11 +3,14 @@
 Where a graph's weights stay in the caches, two halves of a crowd on a core each are faster than all of it on two threads,
 which wait for each other after every operator; and while one half's prompt is computed the other half goes on. Where the
 weights come from the memory, each part would read all of them: such a graph has one part.
+
+A prompt takes over what any part holds of its beginning.
 """
 
 from collections.abc import Callable, Sequence
 
 from service.engine.batch import Batch
+from service.engine.held_rows import Rows
 from service.engine.job import Arrays
 from service.engine.sequences import Progress, SequenceRunner
 
@@ -18,6 +21,7 @@ class SequenceParts:
 
     def __init__(self, parts: Sequence[SequenceRunner]) -> None:
         self.parts = tuple(parts)
+        Rows.stand_together([part.rows for part in parts])
 
     @property
     def slots(self) -> int:

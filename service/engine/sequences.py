@@ -20,7 +20,7 @@ import onnxruntime as ort
 from service.engine.batch import Batch, Work
 from service.engine.concatenating_graph import ConcatenatingGraph, Concatenation
 from service.engine.held_rows import NONE, Rows
-from service.engine.job import Arrays, LoneCall, SequenceCall, Token
+from service.engine.job import Arrays, LoneCall, Token
 from service.engine.members import Members, call_of
 from service.engine.token_graph import TokenGraph
 from service.engine.width import Widen
@@ -70,7 +70,7 @@ class SequenceRunner:
         self._chunk = chunk
         self._reuse = reuse
         self._first = int(company)
-        self._rows = rows = Rows(session, self._first, slots, context)
+        self.rows = rows = Rows(session, self._first, slots, context)
         self._graph: TokenGraph | ConcatenatingGraph
         if concatenation is None:
             self._graph = TokenGraph(session, rows, self._first, widen)
@@ -86,7 +86,7 @@ class SequenceRunner:
     @property
     def bytes(self) -> int:
         """Memory of the key/value buffers."""
-        return sum(cache.nbytes for cache in self._rows.caches.values())
+        return sum(cache.nbytes for cache in self.rows.caches.values())
 
     def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
         """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and `go_on()`."""
@@ -95,7 +95,7 @@ class SequenceRunner:
         if batch.prompt is not None:
             return self._prefill(batch.prompt, alone=batch.alone)
         self._members.gather(batch.live)
-        held, rows = self._rows, self._members.stepping
+        held, rows = self.rows, self._members.stepping
         length = held.length[rows]
         self._graph.begin_steps(held.tokens[held.numbers[rows], length], length, alone=batch.alone)
         progress, more = Progress(), True
@@ -122,7 +122,7 @@ class SequenceRunner:
         self._graph.warm()
 
     def _prefill(self, work: Work, *, alone: bool) -> Progress:
-        call, held, members = call_of(work), self._rows, self._members
+        call, held, members = call_of(work), self.rows, self._members
         row = members.free
         progress = Progress()
         if members.prompt is not work:
@@ -153,14 +153,14 @@ class SequenceRunner:
 
     def _prompt_failed(self, work: Work, row: int, error: Exception, progress: Progress) -> Progress:
         self._members.prompt = None
-        self._rows.shareable[row] = 0  # nobody may take over what was half computed
+        self.rows.shareable[row] = 0  # nobody may take over what was half computed
         progress.ended.append((work, error))
         return progress
 
     def _stretch(self, go_on: Callable[[], bool], progress: Progress) -> bool:
         """Take steps, up to a number in which none comes to its last token before the last of them. What the rows need
         for all of these is taken out at once, and what they wrote put in at once. Returns whether to go on."""
-        held, members = self._rows, self._members
+        held, members = self.rows, self._members
         rows = members.stepping
         numbers, length = held.numbers[rows, None], held.length[rows, None]
         most = min(_STRETCH, int((held.stop_at[rows, None] - length).min()) - 1)
@@ -211,13 +211,14 @@ class SequenceRunner:
         """Tell listeners of the rows from `low` on. Returns which rows are over by what was written, None for none."""
         if not self._members.heard:
             return None
-        over = ids == self._rows.end_token[low : low + len(ids)]
-        for i, call, listen in self._members.listeners(low, len(ids)):
-            if i not in failed:
-                try:
-                    over[i] |= listen(_token(call, logits[i], int(ids[i])))
-                except Exception as error:
-                    failed[i] = error
+        over = ids == self.rows.end_token[low : low + len(ids)]
+        listening = [heard for heard in self._members.listeners(low, len(ids)) if heard[0] not in failed]
+        tokens = _tokens([(i, call.sampling.logprobs) for i, call, _ in listening], logits, ids)
+        for (i, _, listen), token in zip(listening, tokens, strict=True):
+            try:
+                over[i] |= listen(token)
+            except Exception as error:
+                failed[i] = error
         return over
 
     def _end(self, low: int, over: np.ndarray | None, failed: dict[int, Exception], progress: Progress) -> None:
@@ -225,18 +226,18 @@ class SequenceRunner:
         failed, with what went wrong."""
         members = self._members
         stepped = slice(low, members.stepping.stop)
-        last = self._rows.length[stepped] + 1 == self._rows.stop_at[stepped]
+        last = self.rows.length[stepped] + 1 == self.rows.stop_at[stepped]
         ended: list[tuple[Work, np.ndarray | Exception]] = []
         for i in np.flatnonzero(last if over is None else last | over).tolist():
             if i not in failed:
                 work, row = members.work(low + i), low + i
-                ids = self._rows.tokens[row, len(call_of(work).prompt) : int(self._rows.length[row]) + 1]
+                ids = self.rows.tokens[row, len(call_of(work).prompt) : int(self.rows.length[row]) + 1]
                 ended.append((work, ids.copy()))
         ended += [(members.work(low + i), error) for i, error in failed.items()]
         for work, result in ended:
             row = members.leave(work.owner)
             if isinstance(result, Exception):
-                self._rows.shareable[row] = 0  # nobody may take over what may be broken
+                self.rows.shareable[row] = 0  # nobody may take over what may be broken
         progress.ended += ended
 
 
@@ -247,12 +248,21 @@ def _part(left: int, chunk: int) -> int:
     return part - 2 if part > 2 and (left - part == 1 or part % 16 == 1) else part
 
 
-def _token(call: SequenceCall, logits: np.ndarray, chosen: int) -> Token:
-    """A token with the log-probabilities that were asked for. logits (V,)."""
-    wanted = call.sampling.logprobs
-    if wanted is None:
-        return Token(chosen, math.nan)
-    log_prob = log_softmax(logits[None])[0]
-    best = np.argsort(-log_prob, kind="stable")[:wanted]
-    own = float(log_prob[chosen]) if chosen < len(log_prob) else -math.inf  # given, and nothing that it would choose
-    return Token(chosen, own, tuple((int(t), float(log_prob[t])) for t in best))
+def _tokens(asked: list[tuple[int, int | None]], logits: np.ndarray, ids: np.ndarray) -> list[Token]:
+    """The tokens of some places, with as many log-probabilities as each asked for. logits (B, V), ids (B,)."""
+    places = [i for i, wanted in asked if wanted is not None]
+    if not places:
+        return [Token(int(ids[i]), math.nan) for i, _ in asked]
+    log_prob = log_softmax(logits[places])
+    best = np.argsort(-log_prob, axis=-1, kind="stable")[:, : max(wanted or 0 for _, wanted in asked)]
+    found = zip(log_prob, best.tolist(), np.take_along_axis(log_prob, best, axis=-1).tolist(), strict=True)
+    tokens = []
+    for i, wanted in asked:
+        chosen = int(ids[i])
+        if wanted is None:
+            tokens.append(Token(chosen, math.nan))
+            continue
+        row, likeliest, theirs = next(found)
+        own = float(row[chosen]) if chosen < len(row) else -math.inf  # given, and nothing that it would choose
+        tokens.append(Token(chosen, own, tuple(zip(likeliest[:wanted], theirs[:wanted], strict=True))))
+    return tokens

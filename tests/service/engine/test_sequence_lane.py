@@ -1,7 +1,7 @@
 """The lane of sequences: who has a slot, whose prompt is next, and that none is lost."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -264,6 +264,26 @@ NEWS = {
         Work("rows", RowCall(Capability.DECODE, {"z": np.zeros((1, 1))}), Lane("images", "shape", 8))
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("slots", "groups", "expected"),
+    [
+        (3, "-", [0, 1, 0, 1, 0, 1, 0]),  # the one with the fewest; beyond the slots too
+        (8, "a", [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]),  # in packs
+        (8, "ab", [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]),
+        (3, "a", [0, 0, 0, 1, 1, 1, 0]),  # a slot to spare goes before one's own
+    ],
+)
+def test_a_sequence_goes_where_its_group_is_and_there_is_room(slots: int, groups: str, expected: list[int]) -> None:
+    scheduler, lanes = Scheduler(2), [replace(part(number), slots=slots) for number in (0, 1)]
+    found = []
+    for number in range(len(expected)):
+        group = None if groups == "-" else groups[number % len(groups)]
+        lane = min(lanes, key=lambda lane, group=group: scheduler.crowding(group, lane))  # type: ignore[misc]
+        found.append(lane.part)
+        scheduler.add(replace(in_part(number, lane.part), lane=lane, group=group))
+    assert found == expected
 
 
 def part(number: int) -> Lane:

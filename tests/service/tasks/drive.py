@@ -72,5 +72,5 @@ def logits_after(runner: Sequences, history: list[int]) -> np.ndarray:
         "total_sequence_length": np.array(len(history), np.int32),
     }
     (part, *_) = runner.parts
-    empty = {name: np.zeros_like(cache[:1]) for name, cache in part._rows.caches.items()}
+    empty = {name: np.zeros_like(cache[:1]) for name, cache in part.rows.caches.items()}
     return part._graph.session.run(["logits"], {**feed, **empty})[0]
