@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.load import Answer, Request
+from benchmarks.peers.graph import Spin
 from benchmarks.works import Work
 
 JSON, OCTETS = "application/json", "application/octet-stream"
@@ -16,25 +17,34 @@ JSON, OCTETS = "application/json", "application/octet-stream"
 @dataclass(frozen=True)
 class Setting:
     """What a peer's documentation gives to be tuned: rows of a batch at most, the wait for them, processes or instances, the
-    threads of each session, and whether it is called in the event loop."""
+    threads of each session and when they spin, and whether it is called in the event loop."""
 
     batch: int = 1
     wait_ms: float = 0.0
     workers: int = 1
     threads: int = 1
+    spin: Spin = "never"
     inline: bool = False
 
     @property
     def arguments(self) -> list[str]:
         """For the peer's server.py."""
-        values = {"batch": self.batch, "wait-ms": self.wait_ms, "workers": self.workers, "threads": self.threads}
+        values = {
+            "batch": self.batch,
+            "wait-ms": self.wait_ms,
+            "workers": self.workers,
+            "threads": self.threads,
+            "spin": self.spin,
+        }
         named = [text for name, value in values.items() for text in (f"--{name}", str(value))]
         return [*named, "--inline"] if self.inline else named
 
     def __str__(self) -> str:
         batching = f"batches of ≤ {self.batch}, wait ≤ {self.wait_ms:g} ms, " if self.batch > 1 else ""
+        waiting = {"never": " that sleep", "run": " that spin in a run", "always": " that spin"}[self.spin]
         place = ", called in the event loop" if self.inline else ""
-        return f"{batching}workers {self.workers}, session threads {self.threads}{place}"
+        threads = f"session threads {self.threads}{waiting if self.threads > 1 else ''}"
+        return f"{batching}workers {self.workers}, {threads}{place}"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Peer:
     """Both kinds of work."""
 
     def __init__(self) -> None:
-        self.graph = Graph(os.environ["PEER_GRAPH"], int(os.environ["PEER_THREADS"]))
+        self.graph = Graph(os.environ["PEER_GRAPH"], int(os.environ["PEER_THREADS"]), os.environ["PEER_SPIN"])
         self.side = int(os.environ["PEER_SIDE"])
 
     @bentoml.api(batchable=True, max_batch_size=_BATCH, max_latency_ms=_LATENCY_MS)
@@ -53,6 +53,7 @@ def main() -> None:
         PEER_GRAPH=asked.graph,
         PEER_SIDE=str(asked.side),
         PEER_THREADS=str(asked.threads),
+        PEER_SPIN=asked.spin,
         PEER_BATCH=str(asked.batch),
         PEER_WORKERS=str(asked.workers),
         BENTOML_DO_NOT_TRACK="True",

@@ -26,7 +26,7 @@ class Ask(BaseModel):
 
 def create() -> FastAPI:
     """The application of one process; its options come in the environment, because uvicorn starts it anew in each."""
-    graph = Graph(os.environ["PEER_GRAPH"], int(os.environ["PEER_THREADS"]))
+    graph = Graph(os.environ["PEER_GRAPH"], int(os.environ["PEER_THREADS"]), os.environ["PEER_SPIN"])
     side, inline = int(os.environ["PEER_SIDE"]), bool(os.environ["PEER_INLINE"])
     app = FastAPI()
 
@@ -56,6 +56,7 @@ def main() -> None:
         PEER_GRAPH=asked.graph,
         PEER_SIDE=str(asked.side),
         PEER_THREADS=str(asked.threads),
+        PEER_SPIN=asked.spin,
         PEER_INLINE="yes" * asked.inline,
     )
     uvicorn.run(

@@ -20,7 +20,7 @@ class Api(litserve.LitAPI):
         self.asked = asked
 
     def setup(self, device: str) -> None:
-        self.graph = Graph(self.asked.graph, self.asked.threads)
+        self.graph = Graph(self.asked.graph, self.asked.threads, self.asked.spin)
 
     def decode_request(self, request: Request) -> np.ndarray:
         if self.asked.kind == "draw":

@@ -22,7 +22,7 @@ class Model(MLModel):
 
     async def load(self) -> bool:
         extra = self.settings.parameters.extra
-        self.graph, self.side = Graph(extra["graph"], extra["threads"]), extra["side"]
+        self.graph, self.side = Graph(extra["graph"], extra["threads"], extra["spin"]), extra["side"]
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -59,7 +59,9 @@ def main() -> None:
         "implementation": "benchmarks.peers.mlserver.server.Model",
         "max_batch_size": asked.batch,
         "max_batch_time": asked.wait_ms / 1000,
-        "parameters": {"extra": {"graph": asked.graph, "side": asked.side, "threads": asked.threads}},
+        "parameters": {
+            "extra": {"graph": asked.graph, "side": asked.side, "threads": asked.threads, "spin": asked.spin}
+        },
     }
     (home / "settings.json").write_text(json.dumps(settings))
     (home / "model-settings.json").write_text(json.dumps(model))

@@ -30,7 +30,7 @@ def deployment(asked: Options) -> serve.Application:
     )
     class Model:
         def __init__(self) -> None:
-            self.graph = Graph(asked.graph, asked.threads)
+            self.graph = Graph(asked.graph, asked.threads, asked.spin)
 
         @serve.batch(max_batch_size=asked.batch, batch_wait_timeout_s=asked.wait_ms / 1000)
         async def draw(self, asks: list[tuple[int, int]]) -> list[bytes]:

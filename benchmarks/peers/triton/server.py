@@ -20,7 +20,7 @@ def main() -> None:
     shape = (1, asked.side, asked.side)
 
     def instance() -> object:
-        graph = Graph(asked.graph, asked.threads)
+        graph = Graph(asked.graph, asked.threads, asked.spin)
 
         @batch
         def draw(label: np.ndarray, seed: np.ndarray) -> dict[str, np.ndarray]:
