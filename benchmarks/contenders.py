@@ -134,16 +134,24 @@ def _after_header(answer: Answer) -> bytes:
     return answer.body[int(answer.headers["inference-header-content-length"]) :]
 
 
-BATCHED = tuple(Setting(batch, wait) for batch, wait in ((8, 0.0), (16, 2.0), (32, 5.0)))
-"""For servers that batch: small and eager, large and patient."""
-DOUBLED = (Setting(8, 0.0, workers=2), Setting(16, 2.0, workers=2))
-"""The same in two processes."""
+BATCHED = (
+    *(Setting(batch, wait) for batch, wait in ((16, 2.0), (32, 5.0), (64, 5.0))),
+    *(Setting(batch, wait, workers=2) for batch, wait in ((4, 0.0), (8, 0.0), (16, 2.0), (32, 5.0))),
+    *(Setting(batch, wait, workers=3) for batch, wait in ((8, 0.0), (16, 2.0))),
+    *(Setting(16, 2.0, threads=2, spin=spin) for spin in ("never", "always")),
+)
+"""For servers that batch: small and eager, large and patient, in one process, in two and in three."""
 
 FASTAPI = Peer(
     "fastapi",
     "FastAPI",
     ("fastapi", "uvicorn"),
-    (Setting(workers=1), Setting(workers=2), Setting(workers=2, inline=True)),
+    (
+        *(Setting(workers=workers) for workers in (1, 2, 3)),
+        *(Setting(workers=workers, inline=True) for workers in (1, 2, 3, 4)),
+        *(Setting(threads=2, spin=spin, inline=inline) for spin in ("never", "always") for inline in (False, True)),
+        Setting(workers=2, threads=2, inline=True),
+    ),
     _raw(None),
     _body,
 )
@@ -153,17 +161,36 @@ PEERS = (
         "triton",
         "NVIDIA Triton",
         ("nvidia-pytriton",),
-        (*BATCHED, *DOUBLED),
+        BATCHED,
         _ask_triton,
         _after_header,
     ),
-    Peer("litserve", "LitServe", ("litserve",), (*BATCHED, *DOUBLED), _ask_litserve, _body, polls=True),
-    Peer("ray", "Ray Serve", ("ray",), (*BATCHED, *DOUBLED), _raw("/"), _body, polls=True),
+    Peer("litserve", "LitServe", ("litserve",), BATCHED, _ask_litserve, _body, polls=True),
+    # Of each setting a cluster is up while they are tried: there are fewer of them.
+    Peer(
+        "ray",
+        "Ray Serve",
+        ("ray",),
+        (
+            Setting(16, 2.0),
+            *(Setting(batch, wait, workers=2) for batch, wait in ((4, 0.0), (8, 0.0), (16, 2.0), (32, 5.0))),
+            *(Setting(batch, wait, workers=3) for batch, wait in ((8, 0.0), (16, 2.0))),
+            Setting(16, 2.0, threads=2, spin="always"),
+        ),
+        _raw("/"),
+        _body,
+        polls=True,
+    ),
     Peer(
         "bentoml",
         "BentoML batchable",
         ("bentoml",),
-        (Setting(8), Setting(32), Setting(8, workers=2), Setting(32, workers=2)),
+        (
+            *(Setting(batch) for batch in (8, 32)),
+            *(Setting(batch, workers=2) for batch in (4, 8, 16, 32)),
+            *(Setting(batch, workers=3) for batch in (8, 16)),
+            *(Setting(16, threads=2, spin=spin) for spin in ("never", "always")),
+        ),
         _ask_bentoml,
         lambda answer: base64.b64decode(json.loads(answer.body)[0]),
     ),
@@ -171,7 +198,16 @@ PEERS = (
         "mlserver",
         "MLServer",
         ("mlserver",),
-        (Setting(8, 1.0, workers=0), Setting(32, 5.0, workers=0), Setting(8, 1.0), Setting(8, 1.0, workers=2)),
+        (
+            *(Setting(batch, wait, workers=0) for batch, wait in ((8, 1.0), (32, 5.0))),
+            *(
+                Setting(batch, wait, workers=workers)
+                for workers in (1, 2)
+                for batch, wait in ((4, 1.0), (8, 1.0), (16, 2.0))
+            ),
+            Setting(8, 1.0, workers=3),
+            *(Setting(16, 2.0, workers=0, threads=2, spin=spin) for spin in ("never", "always")),
+        ),
         _ask_mlserver,
         lambda answer: base64.b64decode(json.loads(answer.body)["outputs"][0]["data"][0]),
     ),

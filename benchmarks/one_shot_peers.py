@@ -6,21 +6,25 @@ python -m benchmarks.one_shot_peers [--rounds 3] [--quick]
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from benchmarks.contenders import PEERS, Peer, Setting
-from benchmarks.environments import versions
+from benchmarks.environments import environment, versions
 from benchmarks.harness import Comparison, interleaved
 from benchmarks.load import Failed, Measured, Request, ask, load
 from benchmarks.peers.graph import latent
 from benchmarks.results import installed, parse, publish
-from benchmarks.servers import NotReady, Served, ours, peer, resting
+from benchmarks.search import TURNS, best
+from benchmarks.servers import NotReady, Served, ours, peer, resting, together
 from benchmarks.works import DENOISER_64, GAN, Work, check
 
 CLIENTS = 64
 RATE_BAR, P99_BAR = 2.0, 1.0
-WHAT = f"""{CLIENTS} clients, one image a request, the same ONNX file and ONNX Runtime everywhere. Each peer is first run once in
-every one of its settings (`benchmarks/contenders.py`); the one with most answers is kept for it, and then takes turns with our
-service, which runs with its defaults. A peer that polls where nobody asks is stopped meanwhile. The bars are on the peer that comes closest."""
+TRIAL_WARM, TRIAL = 0.3, 0.6
+"""Seconds of a trial of one setting."""
+WHAT = f"""{CLIENTS} clients, one image a request, the same ONNX file and ONNX Runtime everywhere. All settings of a peer
+(`benchmarks/contenders.py`) are first tried in turns, {TURNS} times those that are close to the best; the one with the highest
+median of answers is kept for it, and then takes turns with our service, which runs with its defaults. A peer that polls where nobody asks is stopped meanwhile. The bars are on the peer that comes closest."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,54 @@ def duel(mine: Served, other: Peer, setting: Setting, work: Work, rounds: int, s
     )
 
 
-def best_setting(other: Peer, work: Work, settings: Sequence[Setting], seconds: float) -> tuple[Setting, list[str]]:
+def best_setting(other: Peer, work: Work, settings: Sequence[Setting], turns: int) -> tuple[Setting, list[str]]:
     """The setting in which a peer answers most, and a remark about each that failed. Raises Failed if all did."""
-    requests, remarks = other.requests(work), []
-    rates: dict[Setting, float] = {}
-    for setting in settings:
-        try:
-            with peer(other.name, other.arguments(work, setting), requests[0]) as up:
-                check(work, 1, other.image(ask(up.port, requests[1]), work), latent(work.drawings[1][1]))
-                rates[setting] = _loaded(up, requests, work, seconds).rate
-        except (Failed, NotReady) as failure:
-            remarks.append(f"{other.label} with {setting} failed: {str(failure).splitlines()[0][:120]}.")
-    if not rates:
+    requests, failed = other.requests(work), dict[Setting, str]()
+    environment(other.name)  # made once, not by each
+    servers = {setting: peer(other.name, other.arguments(work, setting), requests[0]) for setting in settings}
+    with together(servers) as found:
+        failed |= {setting: str(up) for setting, up in found.items() if isinstance(up, NotReady)}
+        every = {setting: up for setting, up in found.items() if isinstance(up, Served)}
+
+        def trial(setting: Setting) -> float:
+            others = [up for up in every.values() if up is not every[setting]] if other.polls else []
+            try:
+                with resting(*others):
+                    return _loaded(every[setting], requests, work, TRIAL, TRIAL_WARM).rate
+            except Failed as failure:
+                failed[setting] = str(failure)
+                return 0.0
+
+        for up in every.values():
+            check(work, 1, other.image(ask(up.port, requests[1]), work), latent(work.drawings[1][1]))
+        chosen = None
+        while left := {setting: partial(trial, setting) for setting in every if setting not in failed}:
+            chosen = best(left, turns)
+            if chosen not in failed:
+                break
+    remarks = [f"{other.label} with {s} failed: {why.splitlines()[0][:120]}." for s, why in failed.items()]
+    if chosen is None or chosen in failed:
         raise Failed(f"{other.label}, {work.name}: no setting worked: {' '.join(remarks)}")
-    return max(rates, key=rates.__getitem__), remarks
+    return chosen, remarks
 
 
-def _loaded(served: Served, requests: Sequence[Request], work: Work, seconds: float) -> Measured:
+def at_edge(setting: Setting, tried: Sequence[Setting]) -> list[str]:
+    """What of a setting might have been better still beyond what was tried: the processes, and the rows of a batch, of which
+    there are no more than clients."""
+    batches, workers = {other.batch for other in tried}, {other.workers for other in tried}
+    found = []
+    if len(batches) > 1 and setting.batch in {min(batches), max(batches)} - {CLIENTS}:
+        found.append("batch")
+    if setting.workers == max(workers) > min(workers):
+        found.append("workers")
+    return found
+
+
+def _loaded(
+    served: Served, requests: Sequence[Request], work: Work, seconds: float, warm_seconds: float = 1.0
+) -> Measured:
     try:
-        return load(served.port, served.pid, requests, CLIENTS, seconds, work.answer_bytes)
+        return load(served.port, served.pid, requests, CLIENTS, seconds, work.answer_bytes, warm_seconds)
     except Failed as failure:
         raise Failed(f"{failure}\n{served.log.read_text(errors='replace')[-2000:]}") from failure
 
@@ -90,10 +123,11 @@ def main() -> None:
         duels = []
         with ours(work.requests()[0]) as mine:
             for other in PEERS:
-                settings = other.settings[:1] if options.quick else other.settings
-                setting, remarks = best_setting(other, work, settings, seconds / 2)
+                settings, turns = (other.settings[:1], 1) if options.quick else (other.settings, TURNS)
+                setting, remarks = best_setting(other, work, settings, turns)
                 duels.append(duel(mine, other, setting, work, rounds, seconds))
-                notes += [*remarks, f"{work.name}, {other.label}: {setting}."]
+                edges = "".join(f", {name} at the edge of what was tried" for name in at_edge(setting, settings))
+                notes += [*remarks, f"{work.name}, {other.label}: {setting}{edges}."]
                 print(notes[-1], f"{duels[-1].rate.ratio:.2f}×, p99 {duels[-1].p99.ratio:.2f}×", flush=True)
         closest = min(duels, key=lambda found: found.rate.ratio)
         for found in sorted(duels, key=lambda found: found.rate.ratio):

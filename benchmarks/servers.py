@@ -8,16 +8,26 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.environments import environment
 from benchmarks.load import Request, ask
 from benchmarks.processes import alive, family
 
 ROOT = Path(__file__).parents[1]
+_STARTS = 4
+"""Servers that start beside each other at most: more would wait for the cores."""
+
+_GIVING, _GIVEN = threading.Lock(), set[int]()
+
+K = TypeVar("K")
 
 
 class NotReady(RuntimeError):
@@ -103,9 +113,31 @@ def peer(name: str, arguments: Sequence[str], ready: Request) -> Iterator[Served
 
 
 @contextlib.contextmanager
-def resting(served: Served) -> Iterator[None]:
-    """A server that stands still while another is measured."""
-    members = list(family(served.pid))
+def together(servers: Mapping[K, AbstractContextManager[Served]]) -> Iterator[dict[K, Served | NotReady]]:
+    """Several servers, started and stopped beside each other, because most of a start is waiting. One that does not get up
+    is there as what it ended with."""
+    with ThreadPoolExecutor(_STARTS) as pool:
+        starts = {key: pool.submit(server.__enter__) for key, server in servers.items()}
+        try:
+            yield {key: _served_or_failure(start) for key, start in starts.items()}
+        finally:
+            up = [key for key, start in starts.items() if not start.cancel() and start.exception() is None]
+            stops = [pool.submit(servers[key].__exit__, None, None, None) for key in up]
+            for stop in stops:
+                stop.result()
+
+
+def _served_or_failure(start: Future[Served]) -> Served | NotReady:
+    failure = start.exception()
+    if failure is None or isinstance(failure, NotReady):
+        return failure or start.result()
+    raise failure
+
+
+@contextlib.contextmanager
+def resting(*servers: Served) -> Iterator[None]:
+    """Servers that stand still while another is measured."""
+    members = [number for served in servers for number in family(served.pid)]
     _signal(members, signal.SIGSTOP)
     try:
         yield
@@ -119,10 +151,15 @@ def _loading(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that nobody was given before: servers that start beside each other do not yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        with _GIVING:
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
 
 
 def _wait(process: subprocess.Popen, served: Served, ready: Request, seconds: float) -> None:

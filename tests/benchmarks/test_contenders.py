@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import one_client
 from benchmarks.contenders import PEERS, Setting
+from benchmarks.one_shot_peers import CLIENTS, at_edge
 from benchmarks.peers.graph import options
 from benchmarks.works import GAN
 
@@ -22,7 +23,7 @@ def test_no_setting_is_tried_twice_or_goes_by_the_name_of_another(settings) -> N
     assert len({str(setting) for setting in settings}) == len(set(settings)) == len(settings)
 
 
-@pytest.mark.parametrize("settings", [one_client.SETTINGS])
+@pytest.mark.parametrize("settings", [one_client.SETTINGS, *(peer.settings for peer in PEERS)])
 def test_where_threads_wait_for_each_other_the_runtimes_default_is_tried_too(settings) -> None:
     """ONNX Runtime has its threads spin; a peer that sleeps only would be compared at less than its best."""
     several = [setting for setting in settings if setting.threads > 1]
@@ -35,3 +36,10 @@ def test_a_setting_says_how_its_threads_wait() -> None:
     assert str(Setting(threads=2, spin="always", inline=True)) == (
         "workers 1, session threads 2 that spin, called in the event loop"
     )
+
+
+def test_a_setting_beyond_which_none_was_tried_is_noted() -> None:
+    tried = [Setting(batch, workers=workers) for batch in (4, 16, CLIENTS) for workers in (1, 2, 3)]
+    assert at_edge(Setting(16, workers=2), tried) == at_edge(Setting(CLIENTS), tried) == []
+    assert at_edge(Setting(4, workers=3), tried) == ["batch", "workers"]
+    assert at_edge(Setting(workers=2), [Setting(workers=2), Setting(threads=2, workers=2)]) == []

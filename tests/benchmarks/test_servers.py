@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.load import Request, ask
 from benchmarks.processes import alive, cpu_seconds, family
-from benchmarks.servers import NotReady, free_port, resting, serving
+from benchmarks.servers import NotReady, Served, free_port, resting, serving, together
 
 SERVER = """
 import http.server, subprocess, sys
@@ -41,3 +41,22 @@ def test_a_server_that_rests_does_not_answer_until_it_goes_on():
         with resting(served), pytest.raises(TimeoutError):
             ask(port, HOME, timeout=0.3)
         assert ask(port, HOME).status == 200
+
+
+def test_servers_beside_each_other_are_all_stopped_and_one_that_fails_is_told_of():
+    def one(code: str):
+        port = free_port()
+        return serving([sys.executable, "-c", code, str(port)], port, HOME)
+
+    servers = {"first": one(SERVER), "none": one("raise SystemExit(3)"), "second": one(SERVER)}
+    with together(servers) as found:
+        up = {name: served for name, served in found.items() if isinstance(served, Served)}
+        assert set(up) == {"first", "second"}
+        assert isinstance(found["none"], NotReady)
+        assert ask(up["second"].port, HOME).status == 200
+        born = [family(served.pid) for served in up.values()]
+    assert [alive(each) for each in born] == [[], []]
+
+
+def test_a_port_is_given_once():
+    assert len({free_port() for _ in range(200)}) == 200
