@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     for name, what in (
         ("train", "train a recipe, or go on with a killed run"),
         ("export", "write the trained recipe to ONNX, through the parity gate"),
-        ("evaluate", "measure an exported model and write the figures into its manifest"),
+        ("evaluate", "measure an exported model and write the figures into its manifest and README.md's table"),
         ("run", "train, export and evaluate"),
     ):
         command = commands.add_parser(name, help=what)
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--data-root", type=Path, default=data_root, help="folder of datasets (AMOSTRA_DATA)")
         command.add_argument("--run-dir", type=Path, help="checkpoints and logs (default: runs/<recipe>)")
         command.add_argument("--exported", type=Path, default=EXPORTED, help="where models are written")
-        command.add_argument("--readme", type=Path, help="a page whose table of models is to be renewed")
+        command.add_argument("--readme", type=Path, help="a page whose table of models is renewed (default: README.md)")
         command.add_argument("--threads", type=int, help="threads of torch on the CPU")
         command.add_argument("--accelerator", default="auto", help="as Lightning's Trainer has it")
         command.add_argument("--devices", default="auto", help="as Lightning's Trainer has it")

@@ -14,12 +14,16 @@ from training import data, loop
 from training.adopt import Adoption, AdoptionError, adopt
 from training.calibrate import CalibrationError, renew
 from training.data.source import DataError
-from training.evaluate import EvaluationError, evaluate, find_metrics, renew_table
+from training.evaluate import EvaluationError, evaluate, find_metrics, has_table, renew_table
 from training.evaluation.sheets import write_sheet
 from training.export import export
 from training.graphs import ExportRefused
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.report import write_report
+
+EXPORTED = Path("exported")
+README = Path("README.md")
+"""The page whose table of models is renewed where none is named: the working directory's, of the models in its exported/."""
 
 INPUT_ERRORS = (
     RecipeError,
@@ -96,8 +100,10 @@ def _evaluate(recipe: Recipe, place: Path, options: argparse.Namespace) -> None:
     for figure in evaluate(place, recipe.evaluate.metrics, options.data_root, recipe.seed):
         print(json.dumps(figure.model_dump(exclude_none=True), ensure_ascii=False))
     write_sheet(place, options.data_root, recipe.seed)
-    if options.readme:
-        renew_table(options.readme, options.exported)
+    store = place.resolve().parents[1]
+    page = options.readme or (README if store == EXPORTED.resolve() and has_table(README) else None)
+    if page is not None:
+        renew_table(page, store)
 
 
 def _trainer_flags(options: argparse.Namespace) -> dict[str, Any]:

@@ -131,6 +131,11 @@ def table(exported: Path) -> str:
     return "\n".join(lines)
 
 
+def has_table(readme: Path) -> bool:
+    """Whether the page is there, with a table of models in it."""
+    return readme.is_file() and BEGIN in readme.read_text(encoding="utf-8")
+
+
 def renew_table(readme: Path, exported: Path) -> None:
     """Replace what stands between the markers of the page.
 

@@ -1,4 +1,4 @@
-"""What the pages say of families, graphs, manifests and routes is what the code says."""
+"""What the pages say of families, figures, graphs, manifests and routes is what the code says."""
 
 import re
 import tomllib
@@ -33,6 +33,7 @@ from tests.docs import figures
 from tests.docs.pages import ROOT, anchors
 from tests.toys import directories
 from tests.toys.broken import BROKEN, Breakage, edit_manifest
+from training.evaluate import renew_table
 from training.recipe import FAMILIES, RECIPES
 
 FAMILIES_PAGE, CONTRACT, API = (ROOT / "docs" / f"{name}.md" for name in ("families", "contract", "api"))
@@ -45,6 +46,13 @@ def quoted(text: str) -> set[str]:
 def test_figures_are_those_of_the_manifests() -> None:
     text = figures.PAGE.read_text("utf-8")
     assert figures.renewed(text) == text, "python -m tests.docs.figures renews them"
+
+
+def test_the_readme_has_the_table_that_evaluate_writes(tmp_path) -> None:
+    page, copy = ROOT / "README.md", tmp_path / "README.md"
+    copy.write_text(page.read_text("utf-8"), "utf-8")
+    renew_table(copy, ROOT / "exported")
+    assert copy.read_text("utf-8") == page.read_text("utf-8"), "python -m training evaluate renews it"
 
 
 def test_every_family_has_its_paragraph_and_no_other_has_one() -> None:

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 from contract import Capability, read_manifest
 from training import half
 from training.__main__ import main
+from training.evaluate import BEGIN, END, table
 from training.export import export
 from training.family import GraphExport
 from training.graphs import ExportRefused, sha256, write_graph
@@ -137,6 +139,19 @@ def test_from_recipe_to_a_directory_that_the_contract_reads(tmp_path, capsys):
     assert main(["evaluate", str(model)]) == 0
     figure = json.loads(capsys.readouterr().out.splitlines()[-2])
     assert figure["value"] == pytest.approx(manifest.evaluation[0].value)
+
+
+def test_the_table_of_the_working_directory_is_that_of_its_own_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, old = tmp_path / "README.md", f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    page.write_text(old)
+    assert main(["run", "shakespeare-gpt", "--accelerator", "cpu", "--no-progress", *tiny()]) == 0
+    assert page.read_text() == f"before\n{BEGIN}\n{table(tmp_path / 'exported')}\n{END}\nafter\n"
+    shutil.copytree("exported", "others")
+    for text, model in ((old, "others/shakespeare-gpt/1"), ("no table\n", "exported/shakespeare-gpt/1")):
+        page.write_text(text)
+        assert main(["evaluate", model]) == 0
+        assert page.read_text() == text
 
 
 def test_mistakes_on_the_command_line_are_explained(tmp_path, capsys):
