@@ -4,6 +4,7 @@ All figures come through the `log_density` graph. Of a session's images, x = k/2
 """
 
 import math
+from collections.abc import Sized
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,8 +26,8 @@ Grey = NDArray[np.float32]
 def conformal_p_values(scores: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
     """(1 + how many calibration scores are as low) / (n + 1), for scores (N,) and ascending calibration scores (n,).
 
-    Of data like the calibration data, at most a share alpha has p <= alpha (Vovk et al. 2005; Bates et al. 2023, arXiv
-    2104.08279).
+    Of data like the calibration data, at most a share alpha has p <= alpha on average over calibration sets (Vovk et al.
+    2005; Bates et al. 2023, arXiv 2104.08279).
     """
     return (1 + np.searchsorted(calibration, scores, side="right")) / (len(calibration) + 1)
 
@@ -87,34 +88,40 @@ def flagged_share(model: ExportedModel, data_root: Path | None, seed: int) -> li
 
 @metric
 def out_of_distribution(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
-    """How well log_prob tells MNIST's test digits from Omniglot's characters; a digit is the positive."""
+    """How well a low log_prob tells Omniglot's characters, the positives, from MNIST's test digits."""
     digits, characters = (_scores(model, name, data_root) for name in ("mnist", "omniglot"))
-    is_digit = np.repeat([1, 0], [len(digits), len(characters)])
     return [
         Measurement(
             metric=name,
             value=value,
             unit=unit,
             data="MNIST test against Omniglot",
-            size=len(is_digit),
-            note="the score is log_prob, digits are the positives",
+            size=len(digits) + len(characters),
+            note=f"by log_prob; {positives('characters', digits, characters)}",
         )
-        for name, value, unit in detection(is_digit, np.concatenate([digits, characters]))
+        for name, value, unit in detection(digits, characters)
     ]
 
 
-def detection(is_normal: NDArray[np.int64], scores: NDArray[np.float64]) -> list[tuple[str, float, str]]:
-    """AUROC, average precision and FPR at 95% TPR, as (name, value, unit); scores (N,) are higher for what is normal.
+def detection(normal: NDArray[np.float64], strange: NDArray[np.float64]) -> list[tuple[str, float, str]]:
+    """AUROC, average precision and FPR at 95% TPR, as (name, value, unit); what is strange is the positive, whose scores (M,)
+    should be lower than those of what is normal (N,).
 
-    AUROC is 1 where every normal item scores higher than every other, 0.5 for chance; the FPR is the share of others that
-    pass where 95% of the normal items do.
+    By chance the AUROC is 0.5, the average precision M / (N + M), and the FPR 95%: it is the share of normal items that are
+    flagged where 95% of the strange ones are.
     """
-    fpr, tpr, _ = roc_curve(is_normal, scores)
+    is_strange, strangeness = np.repeat([0, 1], [len(normal), len(strange)]), -np.concatenate([normal, strange])
+    fpr, tpr, _ = roc_curve(is_strange, strangeness, drop_intermediate=False)
     return [
-        ("AUROC", float(roc_auc_score(is_normal, scores)), ""),
-        ("average precision", float(average_precision_score(is_normal, scores)), ""),
+        ("AUROC", float(roc_auc_score(is_strange, strangeness)), ""),
+        ("average precision", float(average_precision_score(is_strange, strangeness)), ""),
         ("FPR at 95% TPR", 100 * float(fpr[np.searchsorted(tpr, 0.95)]), "%"),
     ]
+
+
+def positives(what: str, normal: Sized, strange: Sized) -> str:
+    """What the note of a detection's figures says of the positives and their prevalence."""
+    return f"{what} are the positives, {100 * len(strange) / (len(normal) + len(strange)):.1f}% of the items"
 
 
 def _levels(name: str, data_root: Path | None) -> Grey:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from contract.manifest import Measurement
+from contract.manifest import Measurement, Scoring
 from training.data.lines import LINES, split_lines
 from training.evaluate import EvaluationError, ExportedModel, metric
-from training.evaluation.anomalies import ALPHAS, auroc, standard_error
+from training.evaluation.anomalies import ALPHAS, Statistics, standard_error, told
 from training.evaluation.density import conformal_p_values
 from training.scored_lines import scored_lines
 
@@ -27,11 +27,12 @@ FLIPPED = 3
 @metric
 def lines_flagged(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
     """How many test lines the conformal p-value flags at alpha, where alpha of them should be."""
-    calibration = model.manifest.calibration
-    if calibration is None or model.manifest.scoring is None:
+    calibration, scoring = model.manifest.calibration, _scoring(model)
+    if calibration is None:
         raise EvaluationError(f"{model.manifest.name}: has no calibrated scores to measure")
-    known = np.load(model.directory / calibration.scores.file, allow_pickle=False)[_default(model)]
-    p_values = conformal_p_values(normality(model, test_lines(model, data_root))[_default(model)], known)
+    default = scoring.statistics.index(scoring.default)
+    known = np.load(model.directory / calibration.scores.file, allow_pickle=False)[default]
+    p_values = conformal_p_values(normality(model, test_lines(model, data_root))[default], known)
     return [
         Measurement(
             metric=f"flagged at alpha = {alpha}",
@@ -49,26 +50,11 @@ def lines_flagged(model: ExportedModel, data_root: Path | None, seed: int) -> li
 @metric
 def lines_told(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measurement]:
     """The test lines against lines of each strange kind."""
-    lines, rng = test_lines(model, data_root), np.random.default_rng(seed)
-    normal, found = normality(model, lines), []
+    lines, rng, default = test_lines(model, data_root), np.random.default_rng(seed), _scoring(model).default
+    normal, found = _by_statistic(model, lines), []
     for name, make in STRANGE.items():
-        made = make(lines, rng)
-        strange = normality(model, made)
-        statistics = zip(
-            model.manifest.scoring.statistics if model.manifest.scoring else (), normal, strange, strict=True
-        )
-        by = {statistic: auroc(*both) for statistic, *both in statistics}
-        default = list(by)[_default(model)]
-        found.append(
-            Measurement(
-                metric="AUROC",
-                value=by[default],
-                data=f"test lines against {name}",
-                size=len(lines) + len(made),
-                seed=seed,
-                note=f"by {default}; " + ", ".join(f"{statistic} {value:.4f}" for statistic, value in by.items()),
-            )
-        )
+        strange = _by_statistic(model, make(lines, rng))
+        found += told(default, normal, strange, f"test lines against {name}", "strange lines", seed)
     return found
 
 
@@ -81,6 +67,10 @@ def normality(model: ExportedModel, lines: list[str]) -> NDArray[np.float64]:
     rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
     batches = (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
     return np.concatenate([scores.normality for scores in scored_lines(model.directory, model.manifest, batches)]).T
+
+
+def _by_statistic(model: ExportedModel, lines: list[str]) -> Statistics:
+    return dict(zip(_scoring(model).statistics, normality(model, lines), strict=True))
 
 
 def _shuffled(lines: list[str], rng: np.random.Generator) -> list[str]:
@@ -125,8 +115,7 @@ def test_lines(model: ExportedModel, data_root: Path | None) -> list[str]:
     return split_lines(config.dataset, config.path, data_root, config.shuffled)[1]
 
 
-def _default(model: ExportedModel) -> int:
-    scoring = model.manifest.scoring
-    if scoring is None:
+def _scoring(model: ExportedModel) -> Scoring:
+    if model.manifest.scoring is None:
         raise EvaluationError(f"{model.manifest.name}: has no score to measure")
-    return scoring.statistics.index(scoring.default)
+    return model.manifest.scoring

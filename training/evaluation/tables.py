@@ -13,7 +13,7 @@ from contract import Capability
 from contract.manifest import Measurement
 from training.data.tables import Table, table
 from training.evaluate import EvaluationError, ExportedModel, metric
-from training.evaluation.density import ALPHA, conformal_p_values, detection
+from training.evaluation.density import ALPHA, conformal_p_values, detection, positives
 
 
 @metric
@@ -41,12 +41,14 @@ def table_anomalies(model: ExportedModel, data_root: Path | None, seed: int) -> 
         raise EvaluationError(f"{model.manifest.name}: has no calibration scores to measure")
     rows, scores, calibration = scored_rows(model, data_root)
     is_anomaly, name = rows.anomalous.numpy(), f"{model.manifest.data.dataset} test"
-    against = f"{name}, {is_anomaly.sum()} anomalies among {len(is_anomaly)} rows"
+    normal, strange = (scores[is_anomaly == kind] for kind in (0, 1))
+    against = f"{name}, {len(strange)} anomalies among {len(scores)} rows"
+    note = positives("anomalies", normal, strange)
     flagged = conformal_p_values(scores, calibration) <= ALPHA
     return [
         *(
-            Measurement(metric=metric_, value=value, unit=unit, data=against, size=len(is_anomaly))
-            for metric_, value, unit in detection(is_anomaly, -scores)
+            Measurement(metric=metric_, value=value, unit=unit, data=against, size=len(scores), note=note)
+            for metric_, value, unit in detection(normal, strange)
         ),
         *(
             Measurement(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.evaluate import EvaluationError, ExportedModel, find_metrics
-from training.evaluation.anomalies import auroc, standard_error
+from training.evaluation.anomalies import auroc, standard_error, told
 from training.evaluation.density import conformal_p_values
 
 
@@ -12,6 +12,18 @@ def test_auroc_is_the_share_of_pairs_in_which_the_normal_one_scores_higher():
     normal, strange = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.5])
     pairs = [float(n > s) for n in normal for s in strange]
     assert auroc(normal, strange) == pytest.approx(np.mean(pairs))
+
+
+def test_the_default_statistic_is_measured_and_the_others_stand_in_the_note():
+    normal = {"good": np.array([2.0, 3.0, 4.0]), "bad": np.array([0.0, 1.0, 2.0])}
+    strange = {"good": np.array([1.0]), "bad": np.array([9.0])}
+    figures = told("good", normal, strange, "these against those", "those", seed=3)
+    assert [figure.metric for figure in figures] == ["AUROC", "average precision", "FPR at 95% TPR"]
+    assert [figure.value for figure in figures] == [1.0, 1.0, 0.0]
+    assert {(figure.size, figure.seed, figure.data) for figure in figures} == {(4, 3, "these against those")}
+    rest = "those are the positives, 25.0% of the items"
+    assert figures[0].note == f"by good; good 1.0000, bad 0.0000; {rest}"
+    assert figures[2].note == f"by good; good 0.0000, bad 100.0000; {rest}"
 
 
 def test_the_standard_error_is_that_of_repeated_calibrations_and_tests():

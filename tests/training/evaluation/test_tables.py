@@ -72,6 +72,7 @@ def test_anomalies_are_the_positives(model):
     assert value["AUROC", against] > 0.999
     assert value["average precision", against] > 0.99
     assert value["FPR at 95% TPR", against] < 1
+    assert figures[0].note == "anomalies are the positives, 11.1% of the items"
     assert value["flagged at alpha = 0.05", "synthetic-table test, normal rows"] == pytest.approx(5, abs=3)
     assert value["flagged at alpha = 0.05", "synthetic-table test, anomalies"] == 100
 
