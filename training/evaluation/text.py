@@ -19,7 +19,8 @@ def text_nats_per_char(model: ExportedModel, data_root: Path | None, seed: int) 
     """The whole test part in fixed windows of the context's length, each after the token before it.
 
     With s = [start token, *text], window k is given s[Ck] and predicts s[Ck + 1 : Ck + C + 1] from what stands before
-    it in the window; every token counts once. Their nats are divided by the text's characters, whatever the tokens are.
+    it in the window; every token counts once. Their nats are divided by the text's characters, whatever the tokens are, so
+    that models of any tokens compare; the perplexity of a token, as the service has it, stands beside.
     """
     settings = model.manifest.text
     assert settings is not None
@@ -45,7 +46,12 @@ def text_nats_per_char(model: ExportedModel, data_root: Path | None, seed: int) 
     note = f"fixed windows of {context} {unit}s, each after the {unit} before it"
     if unit == "token":
         note += f"; nats of all {predicted} tokens over {characters} characters"
-    return [
-        Measurement(metric="validation loss", value=nats, unit="nats/char", data=where, size=characters, note=note),
-        Measurement(metric="perplexity", value=math.exp(nats), data=where, size=characters, note=note),
+    rest = {"data": where, "size": characters, "note": note}
+    figures = [
+        Measurement(metric="validation loss", value=nats, unit="nats/char", **rest),
+        Measurement(metric="perplexity", value=math.exp(nats), unit="per character", **rest),
     ]
+    if unit == "token":
+        of_token = math.exp(-total / predicted)
+        figures.append(Measurement(metric="perplexity", value=of_token, unit="per token", **rest | {"size": predicted}))
+    return figures

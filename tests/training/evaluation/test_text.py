@@ -31,8 +31,13 @@ def test_the_windows_of_a_bigram_add_up_to_the_whole_text(tokenizer, tmp_path):
     tokens = [dataset.summary.start_token, *dataset.tokenizer.encode(whole).ids]
     inputs = {"input_ids": np.array([tokens]), "lengths": np.array([len(tokens)])}
     (log_prob,) = model.session(Capability.LOG_DENSITY).run(["log_prob"], inputs)[0]
-    nats, perplexity = text_nats_per_char(model, None, seed=0)
+    nats, perplexity, *of_token = text_nats_per_char(model, None, seed=0)
     assert nats.size == len(whole)
     assert nats.value == pytest.approx(-log_prob / len(whole), rel=1e-5)
     assert perplexity.value == pytest.approx(np.exp(nats.value))
+    assert perplexity.unit == "per character"
+    for figure in of_token:
+        assert figure.unit == "per token"
+        assert figure.value == pytest.approx(np.exp(-log_prob / (len(tokens) - 1)), rel=1e-5)
+    assert len(of_token) == (tokenizer == "pairs")
     assert ("tokens over" in nats.note) == (tokenizer == "pairs")
