@@ -198,6 +198,7 @@ class Measurement(_Strict):
     data: str
     size: Annotated[int, Field(ge=1)]
     seed: int | None = None
+    """Of what was drawn to measure it; the note of a figure for which nothing was says `deterministic`."""
     note: str = ""
     judge: Sha256 | None = None
     """The graph whose features or classes the figure rests on."""

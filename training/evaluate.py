@@ -1,7 +1,8 @@
 """Measure an exported model through its ONNX graphs, and write the figures into its manifest and the README's table.
 
 A metric is a function `metric(model, data_root, seed) -> list[Measurement]`, registered by `@metric`; a recipe's
-[evaluate] section names those that it wants.
+[evaluate] section names those that it wants. A figure for which something is drawn has the seed; the note of any other
+says that it is deterministic.
 """
 
 import importlib
@@ -21,6 +22,7 @@ from training.recipe import DataConfig
 
 BATCH_SIZE = 100
 HEADLINE = 3
+DETERMINISTIC = "deterministic"
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 
 
@@ -104,9 +106,16 @@ def evaluate(directory: Path, metrics: tuple[str, ...], data_root: Path | None, 
     """Measure, and replace the manifest's figures by the new ones."""
     functions = find_metrics(metrics)
     model = ExportedModel.open(directory)
-    figures = [figure for function in functions for figure in function(model, data_root, seed)]
+    figures = [_settled(figure) for function in functions for figure in function(model, data_root, seed)]
     write_manifest(directory, model.manifest.model_copy(update={"evaluation": tuple(figures)}))
     return figures
+
+
+def _settled(figure: Measurement) -> Measurement:
+    """A figure has the seed of what was drawn for it, or says that nothing was."""
+    if figure.seed is not None:
+        return figure
+    return figure.model_copy(update={"note": "; ".join(filter(None, (figure.note, DETERMINISTIC)))})
 
 
 def headline(manifest: Manifest) -> str:

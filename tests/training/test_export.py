@@ -130,6 +130,9 @@ def test_from_recipe_to_a_directory_that_the_contract_reads(tmp_path, capsys):
     assert (np.diff(scores) >= 0).all()
     assert manifest.provenance.hyper_parameters["model"]["width"] == 32
     assert [figure.metric for figure in manifest.evaluation] == ["validation loss", "perplexity"]
+    for figure in manifest.evaluation:
+        assert figure.seed is None
+        assert figure.note.endswith("each after the character before it; deterministic")
     page = readme.read_text()
     assert page.startswith("before\n")
     assert page.endswith("after\n")
