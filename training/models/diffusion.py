@@ -21,7 +21,7 @@ from training.layers.denoise_step import DenoiseStep, StepConfig, denoise_step_g
 
 
 class Diffusion(Family):
-    """Draws images of a class, in 10 to 50 steps, and denoises them at any level."""
+    """Draws images of a class, in 1 to 50 steps, and denoises them at any level."""
 
     class Config(StepConfig):
         """`p_mean` and `p_std` are of ln sigma in training; `guidance` is the default of requests, 1 being none.
