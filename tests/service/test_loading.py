@@ -103,6 +103,30 @@ class TestParts:
         assert self.slots(store / directories.WRITER / "1", 16, 2) == [16]
 
 
+class TestKeysAndValues:
+    @staticmethod
+    def runner(directory: Path, megabytes: int, slots: int = 100_000) -> SequenceParts:
+        settings = SETTINGS.model_copy(update={"text_slots": slots, "text_cache_mb": megabytes})
+        runner = load_model(directory, settings, "cpu").runners[Capability.NEXT_TOKEN]
+        assert isinstance(runner, SequenceParts)
+        return runner
+
+    @pytest.mark.parametrize("megabytes", [1, 2])
+    def test_leave_room_for_so_many_sequences(self, store: Path, megabytes: int) -> None:
+        runner = self.runner(store / directories.WRITER / "1", megabytes)
+        each = runner.bytes // runner.slots
+        assert runner.bytes <= megabytes * 2**20 < runner.bytes + each
+
+    def test_that_fit_are_of_as_many_as_were_asked_for(self, store: Path) -> None:
+        assert self.runner(store / directories.WRITER / "1", 1, slots=3).slots == 3
+
+    def test_of_one_sequence_that_do_not_fit_are_refused(self, tmp_path: Path) -> None:
+        directory = directories.write_writer(tmp_path)
+        edit_manifest(directory, lambda m: m["text"].update(context=2**20))
+        with pytest.raises(ModelRefused, match=r"within AMOSTRA_TEXT_CACHE_MB = 1 MB, found \d+\.\d MB: allow more"):
+            self.runner(directory, 1)
+
+
 def test_every_load_has_a_key_of_its_own(store: Path) -> None:
     directory = store / directories.GENERATOR / "1"
     assert load(directory).key != load(directory).key
