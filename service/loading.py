@@ -27,11 +27,10 @@ from service.engine.held_rows import bytes_per_row
 from service.engine.rows import RowRunner
 from service.engine.sequence_parts import SequenceParts, Sequences
 from service.engine.sequences import SequenceRunner
-from service.engine.sizes import BUCKETS
 from service.engine.width import Widen
 from service.model import LoadedModel
 from service.on_device import device_runner
-from service.providers import CPU, device_sizes, fixed_shapes
+from service.providers import CPU, cpu_sizes, device_sizes, fixed_shapes
 from service.sessions import ModelRefused, open_session, read_file
 from service.settings import Settings
 from service.signing import SigningError, Verifier
@@ -72,15 +71,16 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
         if providers[capability] != CPU:
             runners[capability] = _device_runner(session, device, graph, manifest, settings, make)
             continue
+        sizes = cpu_sizes(graph)
         # Where rows depend on their batch, threads may matter too.
-        exact = graph.batch_invariance is not None and graph.batch_invariance.max_abs_diff == 0
+        exact = sizes != (1,)
         narrow = settings.intra_op_threads < settings.workers
         widen = partial(make, settings.workers) if exact and narrow else None
         if capability is Capability.NEXT_TOKEN:
             size = sum((directory / ref.file).stat().st_size for ref in (graph, *graph.external_data))
             runners[capability] = _sequences(session, graph, manifest, settings, widen, size)
         else:
-            runners[capability] = RowRunner(session, "cpu", _buckets(graph), widen)
+            runners[capability] = RowRunner(session, "cpu", sizes, widen)
     model = LoadedModel(
         manifest=manifest,
         key=f"{manifest.name}@{manifest.version}#{next(_loads)}",
@@ -113,13 +113,12 @@ def _sequences(
                 f"{graph.file}: expected keys and values of a sequence within AMOSTRA_TEXT_CACHE_MB = "
                 f"{settings.text_cache_mb} MB, found {each / 2**20:.1f} MB: allow more"
             )
-        known = graph.batch_invariance
-        exact = known is not None and known.max_abs_diff == 0
-        company = known is None or 1 not in known.batch_sizes
+        sizes = cpu_sizes(graph)
+        exact, company = sizes != (1,), sizes[0] > 1
         grown = None
         if concatenates(graph.inputs):
             vocabulary = manifest.text.vocabulary if manifest.text else session.get_outputs()[0].shape[-1]
-            grown = Concatenation(vocabulary, together=exact, company=company and exact)
+            grown = Concatenation(vocabulary, together=exact, company=company)
         slots = min(settings.text_slots, budget // each if each else settings.text_slots)
         most = slots // _PART_SLOTS if exact and weights <= _PART_BYTES else 1
         parts = max(1, min(settings.workers, most))
@@ -129,6 +128,7 @@ def _sequences(
             context=manifest.context,
             chunk=settings.prefill_chunk,
             company=company and grown is None,
+            together=exact,
             reuse=exact and grown is None,  # how a prompt is cut may change last bits
             widen=cache(widen) if widen is not None else None,
             concatenation=grown,
@@ -160,18 +160,6 @@ def _device_runner(
             fixed=fixed_shapes(graph),
             recorded=recorded,
         )
-
-
-def _buckets(graph: Graph) -> tuple[int, ...]:
-    """Batch sizes in which a row's bits are the same on a CPU, so that the same seed gives the same bytes.
-
-    Where they are not, each row runs alone: reductions over rows of odd length depend on a row's place in the batch too,
-    which one fixed size does not cure.
-    """
-    known = graph.batch_invariance
-    if known is None or known.max_abs_diff > 0:
-        return (1,)
-    return tuple(b for b in BUCKETS if b >= min(known.batch_sizes))
 
 
 def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:

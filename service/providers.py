@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from contract import Capability
 from contract.manifest import Graph
+from service.engine.sizes import BUCKETS
 from service.settings import Settings
 
 log = logging.getLogger("amostra.loading")
@@ -150,6 +151,18 @@ def _tensorrt(graph: Graph, settings: Settings) -> dict[str, str | int | bool]:
         options |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": path}
         options |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": path}
     return options
+
+
+def cpu_sizes(graph: Graph) -> tuple[int, ...]:
+    """Batch sizes in which a row's bits are the same on a CPU, so that the same seed gives the same bytes.
+
+    Where they are not, or nobody has measured, each row runs alone: reductions over rows of odd length depend on a row's
+    place in the batch too, which one fixed size does not cure. Where only a row alone differs, all are of two or more.
+    """
+    known = graph.batch_invariance
+    if known is None or known.max_abs_diff > 0 or max(known.batch_sizes, default=1) == 1:  # 1 agrees with itself
+        return (1,)
+    return tuple(size for size in BUCKETS if size >= min(known.batch_sizes)) or (1,)
 
 
 def device_sizes(settings: Settings) -> tuple[int, ...]:

@@ -48,9 +48,10 @@ class SequenceRunner:
     """One `next_token` graph and its sequences. Called by one thread at a time.
 
     `company` is for graphs of which a row differs in its last bits where it is alone in a step: row 0 then belongs to
-    nobody and keeps it company. `reuse` lets prompts take over what rows hold. `chunk` bounds the prompt tokens of a batch.
-    `widen` makes a session of the same graph with a thread for each core, for steps that are alone. `concatenation` is of
-    graphs whose caches grow; with it, `company` is the graph's own affair.
+    nobody and keeps it company. Where rows are not `together`, each takes its steps alone. `reuse` lets prompts take over
+    what rows hold. `chunk` bounds the prompt tokens of a batch. `widen` makes a session of the same graph with a thread for
+    each core, for steps that are alone. `concatenation` is of graphs whose caches grow; with it, `company` and `together` are
+    the graph's own affair.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class SequenceRunner:
         *,
         chunk: int = 64,
         company: bool = False,
+        together: bool = True,
         reuse: bool = True,
         widen: Widen | None = None,
         concatenation: Concatenation | None = None,
@@ -73,7 +75,7 @@ class SequenceRunner:
         self.rows = rows = Rows(session, self._first, slots, context)
         self._graph: TokenGraph | ConcatenatingGraph
         if concatenation is None:
-            self._graph = TokenGraph(session, rows, self._first, widen)
+            self._graph = TokenGraph(session, rows, self._first, widen, together=together)
         else:
             self._graph = ConcatenatingGraph(session, rows, concatenation, widen)
         self._members = Members(rows, self._first)

@@ -18,13 +18,17 @@ Caches = dict[str, np.ndarray]
 
 
 class TokenGraph:
-    """Runs the graph on rows of `rows`, of which those before `first` are nobody's and keep a lonely row company.
+    """Runs the graph on rows of `rows`, of which those before `first` are nobody's and keep a lonely row company. Where rows
+    are not `together`, a step runs each of them alone.
 
     `widen` makes a session of the same graph with a thread for each core, for steps that are alone.
     """
 
-    def __init__(self, session: ort.InferenceSession, rows: Rows, first: int, widen: Widen | None) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, rows: Rows, first: int, widen: Widen | None, *, together: bool = True
+    ) -> None:
         self.session = session
+        self._together = together
         self._computing = TokenSession(session, widen, self._blanks)
         self._rows = rows
         self._first = first
@@ -72,7 +76,12 @@ class TokenGraph:
     def step(self) -> np.ndarray:
         """One token for each live row, with memory that was bound once. Returns logits (n, V), which the next step
         overwrites."""
-        self._computing.session.run_with_iobinding(self._binding)
+        if self._together:
+            self._computing.session.run_with_iobinding(self._binding)
+            return self._live
+        for i in range(len(self._fed)):
+            row = self._first + i
+            self._live[i] = self.prompt(row, self._ids[row : row + 1], int(self._seqlens[row]) + 1)[0]
         return self._live
 
     def feed(self, ids: np.ndarray) -> None:

@@ -7,12 +7,14 @@ import pytest
 
 from contract import Capability, TensorSpec
 from contract.manifest import Agreement, Graph
+from service.engine.sizes import BUCKETS
 from service.providers import (
     CPU,
     CUDA,
     TENSORRT,
     TENSORRT_LIBRARIES,
     Machine,
+    cpu_sizes,
     device_sizes,
     find_device,
     fixed_shapes,
@@ -179,6 +181,28 @@ def test_text_runs_on_the_cpu() -> None:
     assert runs_on(Capability.NEXT_TOKEN, "cuda") == "cpu"
     assert {runs_on(c, "cuda") for c in Capability if c is not Capability.NEXT_TOKEN} == {"cuda"}
     assert {runs_on(c, "cpu") for c in Capability} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("apart", "measured", "found"),
+    [
+        (0.0, (1, 2, 3, 8), BUCKETS),
+        (0.0, (2, 3, 8), BUCKETS[1:]),
+        (1e-7, (1, 2, 3, 8), (1,)),
+        (0.0, (1,), (1,)),  # a row alone agrees with itself
+        (0.0, (), (1,)),
+        (0.0, (1000,), (1,)),
+    ],
+)
+def test_rows_share_a_cpu_s_batches_where_their_bits_are_the_same(
+    apart: float, measured: tuple[int, ...], found: tuple[int, ...]
+) -> None:
+    known = Agreement(max_abs_diff=apart, tolerance=1e-4, batch_sizes=measured)
+    assert cpu_sizes(graph().model_copy(update={"batch_invariance": known})) == found
+
+
+def test_rows_of_which_nothing_is_known_run_alone() -> None:
+    assert cpu_sizes(graph()) == (1,)
 
 
 def test_sizes_are_powers_of_two_up_to_the_largest_batch() -> None:

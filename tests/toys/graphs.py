@@ -299,6 +299,18 @@ def next_token(language: Language) -> Parts:
     return _finish(b, "next_token", inputs, outputs)
 
 
+def times_rows(proto: onnx.ModelProto) -> None:
+    """Multiply a text graph's logits by the number of rows in the batch, so that nobody may share one."""
+    last = next(node for node in proto.graph.node if "logits" in node.output)
+    last.output[:] = ["own logits" if name == "logits" else name for name in last.output]
+    nodes = (
+        helper.make_node("Shape", ["input_ids"], ["rows"], start=0, end=1),
+        helper.make_node("Cast", ["rows"], ["times"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["own logits", "times"], ["logits"]),
+    )
+    proto.graph.node.extend(nodes)
+
+
 def text_log_density(language: Language) -> Parts:
     """The same model's log-probability of whole rows: the first token is given, padding counts nothing."""
     b = Builder()

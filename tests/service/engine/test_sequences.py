@@ -171,6 +171,22 @@ def test_tokens_are_bit_identical_to_being_alone_whoever_comes_and_leaves(
             assert len(writer.ids) == writer.count
 
 
+def test_rows_that_depend_on_their_batch_take_their_steps_alone() -> None:
+    parts = graphs.next_token(language())
+    graphs.times_rows(parts[0])
+    graph = session(parts)
+
+    def said(writers: Sequence[Writer], *, together: bool) -> list[list[tuple[int, float]]]:
+        twins = [copy(writer) for writer in writers]
+        write(twins, graph=graph, company=False, reuse=False, together=together)
+        return [twin.said() for twin in twins]
+
+    writers = [random_writer(np.random.default_rng(seed)) for seed in range(12)]
+    expected = [lonely for writer in writers for lonely in said([writer], together=False)]
+    assert said(writers, together=False) == expected
+    assert said(writers, together=True) != expected
+
+
 def slow(writer: Writer) -> list[int]:
     """Each token from the whole sequence, without a cache that lives on, greedily."""
     ids, chosen = list(writer.prompt), []

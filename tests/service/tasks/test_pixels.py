@@ -17,7 +17,8 @@ from service.samplers.tokens import log_softmax
 from service.settings import Settings
 from service.tasks import pixels
 from tests.service.tasks.drive import drive, logits_after, on
-from tests.toys import directories
+from tests.toys import directories, graphs
+from tests.toys.broken import edit_graph, edit_manifest
 from tests.toys.directories import LEVELS, PIXELS
 
 SIDE = 8
@@ -87,6 +88,17 @@ def test_an_image_is_the_same_in_any_company(engine: Engine, tmp_path: Path) -> 
     assert np.array_equal(together[:3], alone)
     assert len({image.tobytes() for image in together}) == 20
     assert not np.array_equal(together, finish_together(engine, model, pixels.draw(model, 20, seed=6)))
+
+
+@pytest.mark.parametrize("known", [None, {"max_abs_diff": 1.0, "tolerance": 1e-4, "batch_sizes": [1, 2, 8]}])
+def test_so_it_is_where_rows_depend_on_their_batch(engine: Engine, tmp_path: Path, known: dict | None) -> None:
+    directory = directories.write_pixels(tmp_path)
+    edit_graph(directory, "next_token.onnx", graphs.times_rows)
+    edit_manifest(directory, lambda m: m["capabilities"]["next_token"].update(batch_invariance=known))
+    model = load_model(directory, Settings(provider="cpu"), "cpu")
+    together = finish_together(engine, model, pixels.draw(model, 5, seed=5))
+    alone = [finish_together(engine, model, [job])[0] for job in pixels.draw(model, 5, seed=5)]
+    assert np.array_equal(together, alone)
 
 
 def test_temperature_zero_leaves_nothing_to_chance(model: LoadedModel) -> None:
