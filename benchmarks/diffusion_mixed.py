@@ -1,6 +1,6 @@
 """Diffusion requests of 5 to 50 steps: batched at every step by our engine, against batched as whole requests.
 
-    python -m benchmarks.diffusion_mixed [--rounds 5] [--quick]
+    python -m benchmarks.diffusion_mixed [--rounds 5] [--provider cpu|cuda] [--quick]
 
 16 requests come at once, and the next 16 when all of them are answered. Batched as whole requests, they go through their
 samplers in lock step and are answered when the longest has ended; rows that are through are taken out of the batch, which
@@ -9,26 +9,46 @@ two, whichever makes more images a second.
 
 Clients that send their next request as soon as one is answered are measured too. Of them the mean latency says nothing that
 the throughput does not: it is the number of clients divided by it (Little, 1961).
+
+On the CPU, and then on the GPU where there is one, in a section of its own; `--provider` asks for one of them.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from benchmarks.harness import Comparison, interleaved
 from benchmarks.in_process import Ended, InProcess
 from benchmarks.models import diffusion_model
-from benchmarks.results import installed, parse, publish
+from benchmarks.results import installed, parser, publish
 from service.engine.job import Job, RowCall
+from service.providers import MACHINE, Machine, find_device
 from service.settings import Settings
 from service.tasks import generate
 
-CLIENTS, CROWDS = 16, 3
-LATENCY_BAR, THROUGHPUT_BAR = 0.7, 1.0
+CLIENTS = 16
+LATENCY_BAR = 0.7
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine runs: its section of the results, the bar there, crowds enough for seconds of work, and how far images
+    may be apart that went through batches of other sizes, which have other kernels on a GPU."""
+
+    section: str
+    throughput_bar: float
+    crowds: int
+    apart: float
+
+
+PLACES = {"cpu": Place("diffusion_mixed", 1.0, 3, 1e-4), "cuda": Place("diffusion_mixed_cuda", 1.4, 24, 1e-2)}
 
 
 def requests(engine: InProcess, count: int, most_steps: int) -> list[tuple[Job, float]]:
@@ -93,45 +113,73 @@ class Way:
 
 
 def main() -> None:
-    ask = parse(__doc__, rounds=5)
-    count, most_steps = (CLIENTS, 8) if ask.quick else (CLIENTS * CROWDS, 50)
+    arguments = parser(__doc__, 5, "rounds of each comparison (default 5)")
+    arguments.add_argument(
+        "--provider", choices=tuple(PLACES), help="the CPU or the GPU alone (default: what is there)"
+    )
+    ask = arguments.parse_args()
+    for provider in providers(ask.provider):
+        measure(provider, ask.rounds, quick=ask.quick)
+
+
+def providers(wanted: str | None, machine: Machine = MACHINE) -> list[str]:
+    """Where to measure. Ends the program where a GPU is asked for and there is none."""
+    if wanted == "cpu":
+        return ["cpu"]
+    try:
+        find_device("cuda", machine)
+    except RuntimeError as error:
+        if wanted == "cuda":
+            sys.exit(f"nothing was measured: {error}")
+        return ["cpu"]
+    return [wanted] if wanted else list(PLACES)
+
+
+def measure(provider: Literal["cpu", "cuda"], rounds: int, *, quick: bool) -> None:
+    """Both comparisons in one place, published there."""
+    place = PLACES[provider]
+    count, most_steps = (CLIENTS, 8) if quick else (CLIENTS * place.crowds, 50)
     with tempfile.TemporaryDirectory() as store, ExitStack() as stack:
         directory, _ = diffusion_model(Path(store))
-        cores = Settings(provider="cpu").workers
-        as_served = stack.enter_context(InProcess(directory))
-        one = stack.enter_context(InProcess(directory, Settings(provider="cpu", workers=1, intra_op_threads=cores)))
+        served = Settings(provider=provider)
+        as_served = stack.enter_context(InProcess(directory, served))
+        alone = Settings(provider=provider, workers=1, intra_op_threads=served.workers)
+        one = stack.enter_context(InProcess(directory, alone))
+        on_all = f"16 on {served.workers} threads" if provider == "cpu" else "16 in one batch"
 
         def ways(crowd: int) -> dict[str, Way]:
             return {
                 "step by step": Way(as_served, count, most_steps, crowd),
-                f"whole requests, 16 on {cores} threads": Way(one, count, most_steps, crowd, group=16),
+                f"whole requests, {on_all}": Way(one, count, most_steps, crowd, group=16),
                 "whole requests, 8 on each of 2 threads": Way(as_served, count, most_steps, crowd, group=8),
             }
 
         comparisons = []
         for crowd, how in ((CLIENTS, "16 at once"), (count, "closed loop")):
-            comparisons += _compared(how, ways(crowd), 1 if ask.quick else ask.rounds, barred=crowd == CLIENTS)
-    if ask.quick:
+            comparisons += _compared(how, ways(crowd), 1 if quick else rounds, place, barred=crowd == CLIENTS)
+    if quick:
         return
     what = (
         "Images by the network of mnist-diffusion in 5 to 50 steps each, through the engine: rows of any noise level share a "
         "batch, against requests batched as wholes. 16 requests come at once, 16 more when all of these are answered; in the "
         "closed loop each of 16 clients sends its next when its last one has ended."
     )
-    publish("diffusion_mixed", what, comparisons, installed("onnxruntime-gpu"))
+    if provider == "cuda":
+        what += " On a GPU, by CUDA."
+    publish(place.section, what, comparisons, installed("onnxruntime-gpu"))
 
 
-def _compared(how: str, ways: dict[str, Way], rounds: int, *, barred: bool) -> list[Comparison]:
+def _compared(how: str, ways: dict[str, Way], rounds: int, place: Place, *, barred: bool) -> list[Comparison]:
     """Mean latency and throughput of the first way against the best of the others. Raises where images differ."""
     figures = interleaved(ways, rounds)
     mine, *others = ways
     for name in others:
         worst = max(np.abs(a - b).max() for a, b in zip(ways[mine].images, ways[name].images, strict=True))
-        if worst > 1e-4:
+        if worst > place.apart:
             raise AssertionError(f"{name}: expected the same images, found a difference of {worst:.2g}")
     best = max(others, key=lambda name: np.median(figures[name]))
     seconds = {name: way.latencies[1:] for name, way in ways.items()}  # without the warm-up
-    bars = (LATENCY_BAR, THROUGHPUT_BAR) if barred else (None, None)
+    bars = (LATENCY_BAR, place.throughput_bar) if barred else (None, None)
     return [
         Comparison(f"{how}: mean latency", mine, best, "s", "lower", seconds[mine], seconds[best], bars[0]),
         Comparison(f"{how}: throughput", mine, best, "images/s", "higher", figures[mine], figures[best], bars[1]),
