@@ -18,8 +18,9 @@ from pyarrow import parquet
 
 from benchmarks.models import table_model
 from benchmarks.processes import family
-from benchmarks.table_rows import KNOWN, NEIGHBOURS, UNSEEN, rows
+from benchmarks.table_rows import NEIGHBOURS, UNSEEN, rows
 
+KNOWN = 5_000
 MODEL = "rows-knn"
 _PIECE = 100_000
 _SUMMARY = re.compile(r"; ([\d.]+) s, [\d,]+ rows/s$", re.MULTILINE)
@@ -91,7 +92,7 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """A model of 5,000 known rows: the mean distance to the five nearest."""
+    """A model of KNOWN rows: the mean distance to the five nearest."""
     with tempfile.TemporaryDirectory() as home:
         table_model(Path(home, "store"), torch.from_numpy(rows(KNOWN, 1, UNSEEN)), "knn", NEIGHBOURS)
         yield Bench(Path(home))
