@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from benchmarks.fairness import ALL_LOADED, short_requests
+from benchmarks.fairness import ALL_LOADED, MODELS, short_requests
 from benchmarks.harness import Comparison, interleaved
 from benchmarks.load import Request, load
 from benchmarks.results import installed, parse, publish
 from benchmarks.servers import Served, ours
+from benchmarks.stamps import shipped
 
 BAR = 1.5
 CLIENTS = 4
@@ -139,7 +140,12 @@ def main() -> None:
         "scores of mnist-flow in turn; texts of shakespeare-gpt."
     )
     publish(
-        "batch_beside", about, comparisons, installed("onnxruntime-gpu", "bentoml"), [f"Lines a second: {went_on}."]
+        "batch_beside",
+        about,
+        comparisons,
+        installed("onnxruntime-gpu", "bentoml"),
+        [f"Lines a second: {went_on}."],
+        shipped(MODELS | {"mnist-diffusion": "denoise_step"}),
     )
 
 

@@ -21,6 +21,7 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.in_process import InProcess
 from benchmarks.models import kde_model
 from benchmarks.results import installed, parse, publish
+from benchmarks.stamps import graphs
 from service.tasks import score
 
 BAR = 15.0
@@ -65,9 +66,11 @@ def main() -> None:
     points, vectors = (200, 100) if ask.quick else (5_000, 10_000)
     comparisons: list[Comparison] = []
     notes: list[str] = []
+    run: dict[str, str] = {}
     for size in (20, 784):
         with tempfile.TemporaryDirectory() as store:
             directory, kde = kde_model(Path(store), points, size)
+            run |= {f"{size} dimensions, {file}": digest for file, digest in graphs(directory).items()}
             kept, bandwidth = kde.points.double().numpy(), float(kde.bandwidth())
             x = torch.randn(vectors, size, generator=torch.Generator().manual_seed(1)).numpy()
             with InProcess(directory) as engine:
@@ -87,7 +90,7 @@ def main() -> None:
     if ask.quick:
         return
     what = "10,000 vectors under 5,000 points of 20 dimensions, one job for all of them, against the best of scikit-learn's trees."
-    publish("density", what, comparisons, installed("onnxruntime-gpu", "scikit-learn"), notes)
+    publish("density", what, comparisons, installed("onnxruntime-gpu", "scikit-learn"), notes, run)
 
 
 def compare(engine: InProcess, tree: KernelDensity, x: np.ndarray, rounds: int) -> Comparison:

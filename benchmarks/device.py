@@ -22,6 +22,7 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.in_process import InProcess
 from benchmarks.models import CHARACTERS, MEDIUM, diffusion_model, text_model
 from benchmarks.results import installed, parse, publish
+from benchmarks.stamps import graphs
 from benchmarks.torch_diffusion import walk
 from contract import Capability
 from service.engine.batch import Batch, Lane, Piece, Work
@@ -152,6 +153,7 @@ def main() -> None:
         denoise = torch.compile(network.denoise.cuda(), **compiled)
         texts, gpt = text_model(Path(directory), MEDIUM)
         gpt.cuda()
+        run = graphs(place) | graphs(texts)
         for rows in SIZES[:1] if options.quick else SIZES:
             settings = Settings(provider="cuda", text_slots=rows, max_batch_rows=max(64, rows))
             step = torch.compile(Step(gpt, rows), **compiled)
@@ -177,7 +179,7 @@ def main() -> None:
     if options.quick:
         return
     what = f"{torch.cuda.get_device_name()}: {STEPS} steps of mnist-diffusion's network; {MEDIUM.name} text, {TOKENS} tokens."
-    publish("device", what, comparisons, installed("onnxruntime-gpu", "torch"))
+    publish("device", what, comparisons, installed("onnxruntime-gpu", "torch"), graphs=run)
 
 
 if __name__ == "__main__":

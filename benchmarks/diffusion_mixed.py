@@ -28,6 +28,7 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.in_process import Ended, InProcess
 from benchmarks.models import diffusion_model
 from benchmarks.results import installed, parser, publish
+from benchmarks.stamps import graphs
 from service.engine.job import Job, RowCall
 from service.providers import MACHINE, Machine, find_device
 from service.settings import Settings
@@ -141,6 +142,7 @@ def measure(provider: Literal["cpu", "cuda"], rounds: int, *, quick: bool) -> No
     count, most_steps = (CLIENTS, 8) if quick else (CLIENTS * place.crowds, 50)
     with tempfile.TemporaryDirectory() as store, ExitStack() as stack:
         directory, _ = diffusion_model(Path(store))
+        run = graphs(directory)
         served = Settings(provider=provider)
         as_served = stack.enter_context(InProcess(directory, served))
         alone = Settings(provider=provider, workers=1, intra_op_threads=served.workers)
@@ -166,7 +168,7 @@ def measure(provider: Literal["cpu", "cuda"], rounds: int, *, quick: bool) -> No
     )
     if provider == "cuda":
         what += " On a GPU, by CUDA."
-    publish(place.section, what, comparisons, installed("onnxruntime-gpu"))
+    publish(place.section, what, comparisons, installed("onnxruntime-gpu"), graphs=run)
 
 
 def _compared(how: str, ways: dict[str, Way], rounds: int, place: Place, *, barred: bool) -> list[Comparison]:

@@ -24,6 +24,7 @@ from benchmarks.in_process import InProcess
 from benchmarks.models import diffusion_model
 from benchmarks.results import installed, parse, publish
 from benchmarks.side import Side
+from benchmarks.stamps import graphs
 from service.tasks import generate
 
 STEPS, STREAM = 20, 5
@@ -67,6 +68,7 @@ def main() -> None:
     ways = {name: how for name, how in WAYS.items() if how[0] == "eager" or not ask.quick}
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         place, network = diffusion_model(Path(directory))
+        run = graphs(place)
         saved = Path(directory) / "network.pt"
         torch.save(network, saved)
         engine = stack.enter_context(InProcess(place))
@@ -93,7 +95,7 @@ def main() -> None:
         f"one of {STREAM} in a row, against the best of torch's settings: one thread and two, both layouts of tensors, "
         "torch.compile by default and with max-autotune and frozen weights."
     )
-    publish("diffusion_one", what, comparisons, installed("onnxruntime-gpu", "torch"))
+    publish("diffusion_one", what, comparisons, installed("onnxruntime-gpu", "torch"), graphs=run)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,13 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.load import Request, load
 from benchmarks.results import installed, parse, publish
 from benchmarks.servers import Served, ours
+from benchmarks.stamps import shipped
 
 CLIENTS, TEXTS = 4, 4
 BAR = 2.0
 NPY = "application/x-npy"
+MODELS = {"mnist-gan": "decode", "mnist-flow": "log_density", "shakespeare-gpt": "next_token"}
+"""What is asked for here and elsewhere, and by which graph it is answered."""
 ALL_LOADED = Request("/readyz", method="GET")
 COMPANY = {"GAN": ("mnist-gan", 1000), "diffusion": ("mnist-diffusion", 1000)}
 
@@ -115,7 +118,8 @@ def main() -> None:
         for name, (model, images) in COMPANY.items()
     ]
     what = f"{CLIENTS} clients draw an image of mnist-gan and score an image of mnist-flow in turn, over HTTP, default settings."
-    publish("fairness", what, comparisons, installed("onnxruntime-gpu", "bentoml"))
+    graphs = shipped(MODELS | {"mnist-diffusion": "denoise_step"})
+    publish("fairness", what, comparisons, installed("onnxruntime-gpu", "bentoml"), graphs=graphs)
 
 
 if __name__ == "__main__":

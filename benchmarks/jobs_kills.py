@@ -52,6 +52,7 @@ def main() -> None:
     count, kills = (100_000, 2) if options.quick else (1_000_000, KILLS)
     chance, comparisons = random.Random(1), []
     with bench() as work:
+        run = work.graphs()
         whole = work.home / "whole"
         subprocess.run(work.command(count, whole, 1, "--shard-rows", 10_000), check=True, stdout=subprocess.DEVNULL)
         expected = contents(whole)
@@ -66,7 +67,7 @@ def main() -> None:
             )
             print(name, same, len(expected))
     if not options.quick:
-        publish("jobs_kills", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow", "ray"))
+        publish("jobs_kills", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow", "ray"), graphs=run)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def main() -> None:
     options = parse(__doc__, rounds=5)
     rounds, count = (1, 100_000) if options.quick else (options.rounds, 1_000_000)
     with bench() as work:
+        run = work.graphs()
         size = best_size(work, min(count, 100_000))
         whole: dict[str, list[float]] = {"job": [], "loop": []}
 
@@ -62,7 +63,7 @@ def main() -> None:
     for compared in comparisons:
         print(compared.name, f"{compared.our_figure:,.0f}", f"{compared.peer_figure:,.0f}", f"{compared.ratio:.2f}")
     if not options.quick:
-        publish("jobs_rows", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow"))
+        publish("jobs_rows", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow"), graphs=run)
 
 
 if __name__ == "__main__":

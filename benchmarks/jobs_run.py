@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from benchmarks.models import table_model
 from benchmarks.processes import family
+from benchmarks.stamps import graphs
 from benchmarks.table_rows import NEIGHBOURS, UNSEEN, rows
 
 KNOWN = 5_000
@@ -56,6 +57,10 @@ class Bench:
         """The model's ONNX file."""
         (found,) = (self.home / "store" / MODEL).glob("*/score.onnx")
         return found
+
+    def graphs(self) -> dict[str, str]:
+        """The same by its name, with the first digits of its hash."""
+        return graphs(self.graph().parent)
 
     def command(self, count: int, output: Path, workers: int, *more: object) -> list[str]:
         """The command that scores so many rows."""

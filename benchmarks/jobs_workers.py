@@ -43,6 +43,7 @@ def main() -> None:
     rated, many, few = (400_000, 200_000, FEW) if options.quick else (RATED, MANY, FEW)
     whole: dict[str, list[float]] = {"1": [], "2": []}
     with bench() as work:
+        run = work.graphs()
         rates = interleaved({str(n): partial(rate, work, rated, whole, n) for n in (2, 1)}, rounds)
         memory = interleaved(
             {
@@ -76,7 +77,7 @@ def main() -> None:
     for compared in comparisons:
         print(compared.name, f"{compared.our_figure:,.0f}", f"{compared.peer_figure:,.0f}", f"{compared.ratio:.2f}")
     if not options.quick:
-        publish("jobs_workers", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow", "ray"))
+        publish("jobs_workers", WHAT, comparisons, installed("onnxruntime-gpu", "pyarrow", "ray"), graphs=run)
 
 
 if __name__ == "__main__":

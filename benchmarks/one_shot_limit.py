@@ -56,7 +56,9 @@ def main() -> None:
         comparisons.append(compared)
         notes.append(note)
     if not options.quick:
-        publish("one_shot_limit", WHAT, comparisons, installed("onnxruntime-gpu", "bentoml", "starlette"), notes)
+        graphs = {name: digest for work in WORKS for name, digest in work.graphs.items()}
+        about = installed("onnxruntime-gpu", "bentoml", "starlette")
+        publish("one_shot_limit", WHAT, comparisons, about, notes, graphs)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def main() -> None:
     for other in PEERS:
         for name, version in versions(other.name, *other.distributions, "onnxruntime").items():
             about[name if name != "onnxruntime" else f"{other.label}'s onnxruntime"] = version
-    publish("one_shot_peers", WHAT, comparisons, about, notes)
+    publish("one_shot_peers", WHAT, comparisons, about, notes, GAN.graphs | DENOISER_64.graphs)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks import stamps
 from benchmarks.harness import Comparison
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -20,8 +21,8 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 _PREFACE = """# Benchmarks
 
 Written by the scripts of `benchmarks/`; `make bench` runs all of them. Ratios are medians over the rounds of one run, in
-which both sides take turns, with the least and the greatest in brackets. Every number was measured on the machine that its
-section names.
+which both sides take turns, with the least and the greatest in brackets. Every number was measured on the machine and at the
+commit that its section names; a '+' means with changes that the commit has not. Graphs go by the first digits of their SHA-256.
 """
 
 
@@ -32,6 +33,7 @@ def parse(doc: str, rounds: int, arguments: Sequence[str] | None = None) -> argp
 
 def parser(doc: str, rounds: int, about_rounds: str) -> argparse.ArgumentParser:
     """A parser of those arguments, for benchmarks that take others too."""
+    stamps.begin()
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
     made.add_argument("--rounds", type=int, default=rounds, help=about_rounds)
     made.add_argument("--quick", action="store_true", help="see that it runs: little work, and no results are written")
@@ -49,10 +51,12 @@ def publish(
     comparisons: Sequence[Comparison],
     versions: Mapping[str, str],
     notes: Sequence[str] = (),
+    graphs: Mapping[str, str] | None = None,
     path: Path = RESULTS,
 ) -> None:
-    """Renew one section of the page, and print it. `what` says in a sentence or two what was done."""
-    text = _section(section, what, comparisons, versions, notes)
+    """Renew one section of the page, and print it. `what` says in a sentence or two what was done; `graphs` are those of the
+    models that were run, by `stamps.graphs`."""
+    text = _section(section, what, comparisons, versions, notes, graphs or {})
     print(text)
     page = path.read_text(encoding="utf-8") if path.exists() else _PREFACE
     path.write_text(renewed(page, section, text), encoding="utf-8")
@@ -71,16 +75,28 @@ def renewed(page: str, section: str, text: str) -> str:
 
 
 def _section(
-    section: str, what: str, comparisons: Sequence[Comparison], versions: Mapping[str, str], notes: Sequence[str]
+    section: str,
+    what: str,
+    comparisons: Sequence[Comparison],
+    versions: Mapping[str, str],
+    notes: Sequence[str],
+    graphs: Mapping[str, str],
 ) -> str:
     lines = [f"## {section.replace('_', ' ').capitalize()}", "", what, ""]
     lines += ["| comparison | ours | peer | ratio (spread) | bar | met |", "|---|---|---|---|---|---|"]
     lines += [_row(compared) for compared in comparisons]
     lines += ["", *(f"- {note}" for note in notes), *([""] if notes else [])]
     rounds = " or ".join(map(str, sorted({len(compared.ratios) for compared in comparisons})))
-    lines.append(f"`{command()}`, {rounds} rounds, {datetime.date.today().isoformat()};")
-    lines.append(f"{machine()}; " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
+    at = stamps.measured_at(stamps.begin(), stamps.commit())
+    lines.append(f"`{command()}`, {rounds} rounds, {datetime.date.today().isoformat()}, commit {at};")
+    lines.append(f"{machine()}; {_listed(versions)}.")
+    if graphs:
+        lines.append(f"Graphs: {_listed(graphs)}.")
     return "\n".join(lines)
+
+
+def _listed(named: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in named.items())
 
 
 def _row(compared: Comparison) -> str:

@@ -22,6 +22,7 @@ from benchmarks.harness import Comparison
 from benchmarks.load import Request, ask
 from benchmarks.results import installed, parse, publish
 from benchmarks.servers import ours
+from benchmarks.stamps import shipped
 from service.codecs import npy
 from training.data.images import images
 from training.data.lines import SPOKEN, split_lines
@@ -181,7 +182,8 @@ def main() -> None:
         return
     what = f"""Asked over HTTP, by the default score of the shipped models: images of {names[0]}, rows of {names[1]}, lines of
 {names[2]}. False discoveries are counted in {batches} batches of {BATCH_ROWS} items, {BATCH_ANOMALIES} of them strange."""
-    publish("scores_over_http", what, found, installed("onnxruntime-gpu", "bentoml"))
+    graphs = shipped(dict.fromkeys(names, "score"))
+    publish("scores_over_http", what, found, installed("onnxruntime-gpu", "bentoml"), graphs=graphs)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from benchmarks.models import table_model
 from benchmarks.results import installed, parse, publish
 from benchmarks.servers import Served, ours
 from benchmarks.side import Side
+from benchmarks.stamps import graphs
 from service.codecs.npy import MEDIA_TYPE as NPY
 from service.codecs.table import ARROW_STREAM
 
@@ -84,12 +85,15 @@ def check(served: Served, request: Request, pyod: np.ndarray) -> None:
         raise AssertionError(f"expected PyOD's order of the rows, found a rank correlation of {alike:.5f}")
 
 
-def compare(side: Side, method: str, count: int, unseen: int | None, rounds: int, seconds: float) -> list[Comparison]:
-    """One method on one table of so many rows, over Arrow and over JSON."""
+def compare(
+    side: Side, method: str, count: int, unseen: int | None, rounds: int, seconds: float
+) -> tuple[list[Comparison], dict[str, str]]:
+    """One method on one table of so many rows, over Arrow and over JSON; and the first digits of its graph's hash."""
     known, asked = rows(count, 1, unseen), rows(BATCH * DIFFERENT, 2, unseen)
     batches, model = np.split(asked, DIFFERENT), f"rows-{method}"
     with tempfile.TemporaryDirectory() as home:
         family = table_model(Path(home), torch.from_numpy(known), method, NEIGHBOURS)
+        (digest,) = graphs(Path(home) / model / "1").values()
         file, scores = f"{home}/rows.npz", f"{home}/scores.npy"
         centre, scale = known.mean(0), known.std(0)
         np.savez(file, train=(known - centre) / scale, test=(asked - centre) / scale)
@@ -112,22 +116,25 @@ def compare(side: Side, method: str, count: int, unseen: int | None, rounds: int
             figures = interleaved(contenders, rounds)
     columns = "columns that are independent" if unseen is None else f"columns of {unseen} unseen ones"
     of = f"{detector}, {count:,} known rows, {columns}"
-    return [
+    comparisons = [
         Comparison(f"{of}, {kind}", "Amostra", "PyOD", "rows/s", "higher", figures[kind], figures["pyod"], BAR)
         for kind in sent
     ]
+    return comparisons, {of: digest}
 
 
 def main() -> None:
     options = parse(__doc__, rounds=5)
     rounds, seconds = (1, 0.5) if options.quick else (options.rounds, 3.0)
     with Side(environment("pyod"), "benchmarks.peers.pyod.detectors") as side:
-        comparisons = [compared for table in TABLES for compared in compare(side, *table, rounds, seconds)]
+        measured = [compare(side, *table, rounds, seconds) for table in TABLES]
+    comparisons = [compared for found, _ in measured for compared in found]
     for compared in comparisons:
         print(compared.name, f"{compared.our_figure:,.0f}", f"{compared.peer_figure:,.0f}", f"{compared.ratio:.2f}")
     if not options.quick:
         about = {**installed("onnxruntime-gpu", "bentoml", "pyarrow"), **versions("pyod", "pyod", "scikit-learn")}
-        publish("table_rows", WHAT, comparisons, about, ["PyOD's n_jobs is its default, 1."])
+        run = {of: digest for _, digests in measured for of, digest in digests.items()}
+        publish("table_rows", WHAT, comparisons, about, ["PyOD's n_jobs is its default, 1."], run)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from benchmarks.load import Request
 from benchmarks.models import CHARACTERS, MEDIUM, SMALL, TextSize, text_recipe
 from benchmarks.results import installed, parse, publish
 from benchmarks.servers import Served, ours, peer
+from benchmarks.stamps import graphs
 from benchmarks.text_one_stream import PROMPT, TINY, prepare, prompts
 
 CLIENTS, REQUESTS = 16, 256  # of 64, a good part would be the tail, in which fewer than 16 are under way
@@ -139,9 +140,11 @@ def measure(size: TextSize, directory: Path, rounds: int, count: int, settings: 
 def main() -> None:
     ask = parse(__doc__, rounds=3)
     comparisons: list[Comparison] = []
+    run: dict[str, str] = {}
     for size in (TINY,) if ask.quick else (SMALL, MEDIUM):
         with tempfile.TemporaryDirectory() as directory:
             prepare(size, Path(directory))
+            run |= graphs(Path(directory) / text_recipe(size).name / "1")
             how = (1, CLIENTS, SETTINGS[:1]) if ask.quick else (ask.rounds, REQUESTS, SETTINGS)
             comparisons += measure(size, Path(directory), *how)
     if ask.quick:
@@ -151,6 +154,7 @@ def main() -> None:
         f"{REQUESTS} texts of 8 to {LONGEST} tokens after prompts of {PROMPT}, {CLIENTS} clients, over HTTP.",
         comparisons,
         installed("onnxruntime-gpu", "bentoml") | versions("genai", "onnxruntime-genai", "fastapi"),
+        graphs=run,
     )
 
 

@@ -27,6 +27,7 @@ from benchmarks.in_process import InProcess
 from benchmarks.models import CHARACTERS, MEDIUM, SMALL, TextSize, text_model, text_recipe
 from benchmarks.results import installed, parse, publish
 from benchmarks.side import ROOT, Side
+from benchmarks.stamps import graphs
 from service.engine.job import Sampling
 from service.tasks import complete
 
@@ -102,6 +103,12 @@ def prepare(size: TextSize, directory: Path) -> None:
     subprocess.run([*map(str, builder)], cwd=ROOT, check=True)
 
 
+def served(size: TextSize, directory: Path) -> dict[str, str]:
+    """Our graphs of one size: their names, and the first digits of their hashes."""
+    models = [directory / text_recipe(size, weights).name / "1" for weights in ("float32", "int8")]
+    return graphs(models[0]) | graphs(models[1])
+
+
 def measure(size: TextSize, directory: Path, rounds: int) -> list[Comparison]:
     """All comparisons of one size."""
     with ExitStack() as stack:
@@ -141,9 +148,11 @@ def compare(size: TextSize, figures: dict[str, list[float]]) -> list[Comparison]
 def main() -> None:
     ask = parse(__doc__, rounds=5)
     compared: list[Comparison] = []
+    run: dict[str, str] = {}
     for size in (TINY,) if ask.quick else (SMALL, MEDIUM):
         with tempfile.TemporaryDirectory() as directory:
             prepare(size, Path(directory))
+            run |= served(size, Path(directory))
             compared += measure(size, Path(directory), 1 if ask.quick else ask.rounds)
     if ask.quick:
         return
@@ -157,6 +166,7 @@ def main() -> None:
         installed("onnxruntime-gpu", "torch")
         | versions("transformers", "transformers")
         | versions("genai", "onnxruntime-genai"),
+        graphs=run,
     )
 
 

@@ -19,8 +19,8 @@ import onnxruntime as ort
 
 from benchmarks.load import Answer, Request
 from benchmarks.search import best
+from benchmarks.stamps import SHIPPED, graphs
 
-EXPORTED = Path(__file__).parents[1] / "exported"
 NPY = "application/x-npy"
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 DIFFERENT = 64
@@ -39,7 +39,12 @@ class Work:
     @property
     def graph(self) -> Path:
         """The ONNX file, the same for everybody."""
-        return EXPORTED / self.model / "1" / ("decode.onnx" if self.kind == "draw" else "reconstruct.onnx")
+        return SHIPPED / self.model / "1" / ("decode.onnx" if self.kind == "draw" else "reconstruct.onnx")
+
+    @property
+    def graphs(self) -> dict[str, str]:
+        """The file's name, and the first digits of its hash."""
+        return graphs(self.graph.parent, self.graph.stem)
 
     @property
     def answer_bytes(self) -> int:

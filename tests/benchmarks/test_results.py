@@ -34,6 +34,19 @@ def test_a_section_says_figures_ratio_spread_bar_and_versions(tmp_path):
     assert "cores" in text
 
 
+def test_a_section_says_at_which_commit_and_with_which_graphs_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(results.stamps, "begin", lambda: "1a2b3c4")
+    monkeypatch.setattr(results.stamps, "commit", lambda: "1a2b3c4+")
+    page = tmp_path / "RESULTS.md"
+    results.publish("speed", "Both.", [FAST], {"numpy": "2"}, graphs={"a/decode.onnx": "0123456789ab"}, path=page)
+    results.publish("nothing served", "Both.", [FAST], {"numpy": "2"}, path=page)
+    first, second = page.read_text().split("<!-- speed: end -->")
+    assert ", commit 1a2b3c4+;\n" in first
+    assert first.rstrip().endswith("Graphs: a/decode.onnx 0123456789ab.")
+    assert ", commit 1a2b3c4+;\n" in second
+    assert "Graphs" not in second
+
+
 def test_a_section_that_is_not_closed_is_refused_rather_than_eaten(tmp_path):
     with pytest.raises(ValueError, match="put it back"):
         results.renewed("<!-- speed: begin -->\nold\n", "speed", "new")
