@@ -1,21 +1,24 @@
 """Memory after many requests against memory after few: what the service keeps of a request that has ended is a leak.
 
-    python -m benchmarks.memory [--requests 100000] [--quick]
+    python -m benchmarks.memory [--rounds 3] [--requests 100000] [--quick]
 
 16 clients ask in turn for images, scores and texts, every one small and none like the one before; the figure is the resident
-memory of the service with all its children.
+memory of the service with all its children. Each round has a service of its own, started for it: how an allocator's arenas
+grow depends on who came when.
 """
 
 import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fairness import ALL_LOADED, short_requests
+from benchmarks.fairness import ALL_LOADED, MODELS, short_requests
 from benchmarks.harness import Comparison
 from benchmarks.load import Request, load
 from benchmarks.processes import family
 from benchmarks.results import installed, parser, publish
 from benchmarks.servers import Served, ours
+from benchmarks.stamps import shipped
 
 CLIENTS = 16
 BAR = 1.05
@@ -50,24 +53,52 @@ def send(served: Served, count: int) -> int:
     return answered
 
 
-def main() -> None:
-    arguments = parser(__doc__, 1, "ignored: a leak shows in one run, which takes minutes")
-    arguments.add_argument("--requests", type=int, default=100_000, help="in all (default 100000)")
-    options = arguments.parse_args()
-    few, many = (20, 40) if options.quick else (FEW, options.requests)
+@dataclass(frozen=True)
+class Grown:
+    """One service: requests answered, and MiB after them; after few of them and after all."""
+
+    few: int
+    before: float
+    many: int
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.before:.0f} MiB after {self.few:,} requests, {self.after:.0f} MiB after {self.many:,}"
+
+
+def measure(few: int, many: int) -> Grown:
+    """A new service, after at least so many requests and so many."""
     with ours(ALL_LOADED) as served:
         first = send(served, few)
         before = resident(served.pid)
         total = first + send(served, many - first)
-        after = resident(served.pid)
+        return Grown(first, before, total, resident(served.pid))
+
+
+def main() -> None:
+    arguments = parser(__doc__, 3, "services, one after the other (default 3)")
+    arguments.add_argument("--requests", type=int, default=100_000, help="of each service (default 100000)")
+    options = arguments.parse_args()
+    few, many, rounds = (20, 40, 1) if options.quick else (FEW, options.requests, options.rounds)
+    found = []
+    for number in range(rounds):
+        found.append(measure(few, many))
+        print(f"round {number + 1}: {found[-1]}", flush=True)
     if options.quick:
         return
     compared = Comparison(
-        "resident memory", f"after {total:,} requests", f"after {first:,}", "MiB", "lower", [after], [before], BAR
+        "resident memory",
+        f"after {many:,} requests",
+        f"after {few:,}",
+        "MiB",
+        "lower",
+        [grown.after for grown in found],
+        [grown.before for grown in found],
+        BAR,
     )
-    publish(
-        "memory", "Images, scores and texts in turn, 16 clients, default settings.", [compared], installed("bentoml")
-    )
+    what = f"Images, scores and texts in turn, {CLIENTS} clients, default settings; a new service in each round."
+    notes = [f"Round {number}: {grown}." for number, grown in enumerate(found, 1)]
+    publish("memory", what, [compared], installed("bentoml", "onnxruntime-gpu"), notes, shipped(MODELS))
 
 
 if __name__ == "__main__":
