@@ -43,7 +43,7 @@ train: .venv-dev/ready  ## Train, export and evaluate a recipe: make train RECIP
 report: .venv-dev/ready  ## Write report/index.html: figures and pictures of all models in exported/
 	.venv-dev/bin/python -m training report
 
-BENCHMARKS := mixed_clients http_overhead one_client one_shot_limit one_shot_peers text_one_stream text_http \
+BENCHMARKS := http_overhead one_client one_shot_limit one_shot_peers text_one_stream text_http \
 	diffusion_mixed diffusion_one density fairness memory device table_rows jobs_rows jobs_workers jobs_kills batch_beside adbench one_class_mnist scores_over_http
 
 bench: .venv-dev/ready .venv/ready  ## Measure the service beside its peers (hours; BENCHMARKS=http_overhead for one of them)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.mixed_clients [--url http://127.0.0.1:3000] [--clients 64] [--seconds 30]
 
+It compares nothing, so it publishes nothing and `make bench` leaves it out: `make bench BENCHMARKS=mixed_clients` runs it.
 Without --url a service is started. What is right is known before: every request that will be sent is first sent alone,
 and under load the answer must be the same bytes (JSON: the same but for id, created and request id).
 """
