@@ -26,7 +26,8 @@ from contract.manifest import Agreement, Data, FileRef, Graph, Text
 from service.engine.concatenating_graph import BLOCK, ConcatenatingGraph, Concatenation
 from service.engine.held_rows import Rows
 from training.export import replace_directory
-from training.graphs import INVARIANCE_TOLERANCE, open_session, sha256, specs
+from training.graphs import open_session, sha256, specs
+from training.invariance import agreement, differences
 
 GRAPH, TOKENIZER = "model.onnx", "tokenizer.json"
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
@@ -118,10 +119,7 @@ def _manifest(folder: Path, asked: Adoption, graph: Graph, text: Text) -> Manife
 
 
 def batch_invariance(session: Any, vocabulary: int, context: int) -> Agreement:
-    """A step of rows of different lengths, in batches of every size and at different places, against the largest batch.
-
-    Where only a row alone differs, size 1 is left out, and a service takes no such step with one row only.
-    """
+    """Of a step of rows of different lengths."""
     most, rng = max(BATCH_SIZES), np.random.default_rng(0)
     last = min(BLOCK, context - 1)
     lengths = rng.integers(max(1, last // 2), last + 1, most)
@@ -132,22 +130,13 @@ def batch_invariance(session: Any, vocabulary: int, context: int) -> Agreement:
     ids = rng.integers(0, vocabulary, most)
     before = {name: cache.copy() for name, cache in rows.caches.items()}
 
-    def step(first: int, size: int) -> np.ndarray:
+    def step(numbers: np.ndarray) -> dict[str, np.ndarray]:
         for name, cache in rows.caches.items():
-            cache[:size] = before[name][first : first + size]
-        graph.begin_steps(ids[first : first + size], lengths[first : first + size], alone=False)
-        return graph.step()
+            cache[: len(numbers)] = before[name][numbers]
+        graph.begin_steps(ids[numbers], lengths[numbers], alone=False)
+        return {"logits": graph.step()}
 
-    whole = step(0, most)
-    worst = {
-        size: max(
-            float(np.abs(step(first, size) - whole[first : first + size]).max()) for first in range(most - size + 1)
-        )
-        for size in BATCH_SIZES
-    }
-    if worst[1] > 0 and not any(worst[size] for size in BATCH_SIZES[1:]):
-        del worst[1]
-    return Agreement(max_abs_diff=max(worst.values()), tolerance=INVARIANCE_TOLERANCE, batch_sizes=tuple(worst))
+    return agreement(differences(step, BATCH_SIZES))
 
 
 def _logits(outputs: tuple[TensorSpec, ...]) -> int:

@@ -1,14 +1,15 @@
 """One ONNX graph: written, compared with torch on held-out inputs, and described in the contract's words.
 
-The parity gate runs both at several batch sizes; batch invariance, a row alone against the same row in a batch, and what
-computing in float16 would change are measured and recorded.
+The parity gate runs both at several batch sizes; batch invariance, a row against the same row in batches of all the sizes that
+a server gives the graph, and what computing in float16 would change are measured and recorded.
 """
 
 import hashlib
 import inspect
 import logging
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from torch import Tensor, nn
 from contract import Capability, TensorSpec, mismatches
 from contract.kernels import choose_kernels, transpose_convolutions
 from contract.manifest import Agreement, Graph
+from service.engine.sizes import BUCKETS
 from training import half
-from training.family import GraphExport, Source
+from training.family import Batch, GraphExport, Source
 from training.half import in_float16, rounded
+from training.invariance import agreement, differences, served
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +41,20 @@ DTYPES: dict[str, Any] = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
-INVARIANCE_TOLERANCE = 1e-4
+WITH_TORCH = (1, 2, 3, 8, 16, 32)
+TEXT_ROWS = 32
+"""Texts that are written together are as many as a server has slots: 16, unless it is told otherwise."""
 
 
 class ExportRefused(ValueError):
     """A model that must not be shipped: its graph differs from torch, or from its signature."""
 
 
-def write_graph(graph: GraphExport, held_out: Source, directory: Path, batch_sizes: Iterable[int]) -> Graph:
-    """Export one graph, compare it with torch on held-out inputs, and describe it.
+def write_graph(
+    graph: GraphExport, held_out: Source, directory: Path, batch_sizes: Iterable[int] | None = None
+) -> Graph:
+    """Export one graph, compare it with torch on held-out inputs, and describe it. Without `batch_sizes` rows are compared with
+    themselves at all those that a server gives it, and with torch, which is slower, at a few.
 
     Raises ExportRefused where it departs from its signature, or from torch by more than its tolerance.
     """
@@ -57,20 +65,22 @@ def write_graph(graph: GraphExport, held_out: Source, directory: Path, batch_siz
     wrong = mismatches(graph.capability, inputs, outputs)
     if wrong:
         raise ExportRefused(f"{graph.capability.value}: {'; '.join(wrong)}")
-    parity = _parity(graph, session, held_out, tuple(batch_sizes))
+    few = WITH_TORCH if batch_sizes is None else tuple(sorted(batch_sizes))
+    parity = _parity(graph, session, held_out, few)
     if not parity.max_abs_diff <= parity.tolerance:  # a NaN differs too
         raise ExportRefused(
             f"{graph.capability.value}: ONNX Runtime differs from torch by {parity.max_abs_diff:.3g}, "
             f"the tolerance is {parity.tolerance:.3g}; nothing was written"
         )
+    sizes = _served(graph, session, held_out) if batch_sizes is None else few
     return Graph(
         file=path.name,
         sha256=sha256(path),
         inputs=inputs,
         outputs=outputs,
         parity=parity,
-        float16=_float16_parity(graph, path, held_out, tuple(batch_sizes)),
-        batch_invariance=_batch_invariance(graph, session, held_out, tuple(batch_sizes)),
+        float16=_float16_parity(graph, path, held_out, few),
+        batch_invariance=_batch_invariance(graph, session, held_out, sizes),
         density=graph.density,
     )
 
@@ -198,8 +208,28 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max(initial=0.0))
 
 
-def _held_out_batch(graph: GraphExport, source: Source, size: int) -> dict[str, Tensor]:
-    return graph.inputs(source.at(torch.arange(size) % len(source)))
+def _held_out_batch(inputs: Callable[[Batch], dict[str, Tensor]], source: Source, size: int) -> dict[str, Tensor]:
+    return inputs(source.at(torch.arange(size) % len(source)))
+
+
+def _batched(graph: GraphExport) -> set[str]:
+    """The inputs that have a row for each item."""
+    return {name for name in graph.example if 0 in graph.dynamic_shapes.get(name, {})}
+
+
+def _served(graph: GraphExport, session: onnxruntime.InferenceSession, held_out: Source) -> tuple[int, ...]:
+    """The batch sizes that a server gives a graph."""
+    if graph.capability is Capability.NEXT_TOKEN:
+        return tuple(size for size in BUCKETS if size <= TEXT_ROWS)
+    row = _held_out_batch(graph.inputs, held_out, 1)
+
+    def seconds(rows: int) -> float:
+        inputs = _held_out_batch(graph.inputs, held_out, rows)
+        start = time.monotonic()
+        run(session, inputs)
+        return time.monotonic() - start
+
+    return served(sum(row[name].numel() for name in _batched(graph)), seconds)
 
 
 def _compared(graph: GraphExport) -> tuple[str, ...]:
@@ -212,7 +242,7 @@ def _parity(
     reference = (graph.reference or graph.module).eval()
     worst = 0.0
     for size in sizes:
-        inputs = _held_out_batch(graph, held_out, size)
+        inputs = _held_out_batch(graph.inputs, held_out, size)
         with torch.no_grad():
             expected = reference(*inputs.values())
         expected = expected if isinstance(expected, tuple) else (expected,)
@@ -240,29 +270,15 @@ def _float16_parity(graph: GraphExport, path: Path, held_out: Source, sizes: tup
 def _batch_invariance(
     graph: GraphExport, session: onnxruntime.InferenceSession, held_out: Source, sizes: tuple[int, ...]
 ) -> Agreement:
-    """Each row in batches of every size, at different places, against the same row in the largest.
+    whole = _held_out_batch(graph.rows or graph.inputs, held_out, max(sizes))
+    batched = _batched(graph)
 
-    A matrix product of one row takes another path through the kernels: where that alone makes a difference, size 1 is
-    left out of the agreement, and a server will not run a row alone.
-    """
-    most = max(sizes)
-    whole = (graph.rows or graph.inputs)(held_out.at(torch.arange(most) % len(held_out)))
-    batched = {name for name in graph.example if 0 in graph.dynamic_shapes.get(name, {})}
+    def rows(numbers: np.ndarray) -> dict[str, np.ndarray]:
+        some = torch.from_numpy(numbers.copy())  # a view that goes backwards is none of torch's
+        found = run(session, {name: t[some] if name in batched else t for name, t in whole.items()})
+        return {name: found[name] for name in _compared(graph)}
 
-    def rows(first: int, last: int) -> dict[str, np.ndarray]:
-        return run(session, {n: t[first:last].contiguous() if n in batched else t for n, t in whole.items()})
-
-    reference = rows(0, most)
-    worst = dict.fromkeys(sizes, 0.0)
-    for size in sizes:
-        for first in range(0, most - size + 1, max(1, size // 2)):
-            found = rows(first, first + size)
-            for name in _compared(graph):
-                difference = _difference(found[name], reference[name][first : first + size])
-                worst[size] = max(worst[size], difference)
-    if worst.get(1, 0.0) > 0 and len(worst) > 1 and not any(d for size, d in worst.items() if size > 1):
-        del worst[1]
-    return Agreement(max_abs_diff=max(worst.values()), tolerance=INVARIANCE_TOLERANCE, batch_sizes=tuple(worst))
+    return agreement(differences(rows, sizes))
 
 
 def sha256(path: Path) -> str:

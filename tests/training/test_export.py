@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from contract import Capability, read_manifest
+from service.engine.sizes import BUCKETS
 from training import half
 from training.__main__ import main
 from training.evaluate import BEGIN, END, table
@@ -64,6 +65,12 @@ def test_the_parity_gate_passes_what_agrees_with_torch(tmp_path):
     assert graph.sha256 == sha256(tmp_path / graph.file)
     assert b"metadata" not in (tmp_path / graph.file).read_bytes()
     assert b".py" not in (tmp_path / graph.file).read_bytes()  # no notes about source files
+
+
+def test_rows_are_compared_with_themselves_at_every_size_that_a_server_gives_a_graph(tmp_path):
+    graph = write_graph(NORMAL, Points(), tmp_path)
+    assert {*graph.batch_invariance.batch_sizes} >= {*BUCKETS[1:]}
+    assert graph.parity.batch_sizes == (1, 2, 3, 8, 16, 32)
 
 
 class Shade(nn.Module):
