@@ -44,7 +44,7 @@ def scored_corruptions(model: ExportedModel, data_root: Path | None, seed: int) 
         metric_, unit = column[0][0], column[0][2]
         found = {name: value for name, (_, value, _) in zip(spoilt, column, strict=True)}
         worst = (max if metric_.startswith("FPR") else min)(found, key=found.__getitem__)
-        note = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        note = _beside(found, unit)
         figures += [
             Measurement(
                 metric=f"{metric_}, {of} of {len(found)} corruptions",
@@ -114,11 +114,16 @@ def told(
     both = normal[default], strange[default]
     figures = []
     for number, (metric_, value, unit) in enumerate(found[default]):
-        beside = ", ".join(f"{name} {by[number][1]:.4f}" for name, by in found.items())
+        beside = _beside({name: by[number][1] for name, by in found.items()}, unit)
         note = f"by {default}; {beside}; {positives(what, *both)}"
         rest = {"unit": unit, "data": data, "size": sum(map(len, both)), "seed": seed}
         figures.append(Measurement(metric=metric_, value=value, note=note, **rest))
     return figures
+
+
+def _beside(found: dict[str, float], unit: str) -> str:
+    """Figures by name, for a note."""
+    return ", ".join(f"{name} {value:.{2 if unit else 4}f}" for name, value in found.items())
 
 
 def _by_statistic(model: ExportedModel, x: Grey) -> Statistics:

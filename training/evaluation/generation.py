@@ -135,10 +135,8 @@ def classification_accuracy_score(model: ExportedModel, data_root: Path | None, 
     beside = 100 * accuracy_after_training(real, test, seed)
     of_all = 100 * (judge.classes(_unit(test.pixels)) == test.labels.numpy()).mean()
     rest = {"unit": "%", "data": "MNIST test", "size": len(test), "seed": seed, "judge": judge.sha256}
-    note = (
-        f"a classifier trained on {len(learnt)} drawn digits; real: {beside:.2f}%, of one trained on {len(real)} real "
-    )
-    note += f"digits; the judge, the same network trained on {all_real} real digits, has {of_all:.2f}%"
+    note = f"of a classifier trained on {len(learnt)} drawn digits; trained on {len(real)} real digits {beside:.2f}%; "
+    note += f"the judge, the same network trained on {all_real} real digits, {of_all:.2f}%"
     return [
         Measurement(metric="classification accuracy score", value=score, note=note, **rest),
         Measurement(metric="its gap to real", value=beside - score, note=note, **rest | {"unit": "points"}),

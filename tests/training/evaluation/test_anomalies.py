@@ -23,7 +23,7 @@ def test_the_default_statistic_is_measured_and_the_others_stand_in_the_note():
     assert {(figure.size, figure.seed, figure.data) for figure in figures} == {(4, 3, "these against those")}
     rest = "those are the positives, 25.0% of the items"
     assert figures[0].note == f"by good; good 1.0000, bad 0.0000; {rest}"
-    assert figures[2].note == f"by good; good 0.0000, bad 100.0000; {rest}"
+    assert figures[2].note == f"by good; good 0.00, bad 100.00; {rest}"
 
 
 def test_the_standard_error_is_that_of_repeated_calibrations_and_tests():
