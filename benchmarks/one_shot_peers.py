@@ -67,7 +67,7 @@ def best_setting(other: Peer, work: Work, settings: Sequence[Setting], turns: in
     """The setting in which a peer answers most, and a remark about each that failed. Raises Failed if all did."""
     requests, failed = other.requests(work), dict[Setting, str]()
     environment(other.name)  # made once, not by each
-    servers = {setting: peer(other.name, other.arguments(work, setting), requests[0]) for setting in settings}
+    servers = {setting: partial(peer, other.name, other.arguments(work, setting), requests[0]) for setting in settings}
     with together(servers) as found:
         failed |= {setting: str(up) for setting, up in found.items() if isinstance(up, NotReady)}
         every = {setting: up for setting, up in found.items() if isinstance(up, Served)}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from benchmarks.load import Request, ask
 from benchmarks.processes import alive, family
 
 ROOT = Path(__file__).parents[1]
-_STARTS = 4
-"""Servers that start beside each other at most: more would wait for the cores."""
+_STARTS = 2
+"""Servers that start beside each other at most: more would wait for the cores, and some give up then."""
 
 _GIVING, _GIVEN = threading.Lock(), set[int]()
 
@@ -113,24 +113,34 @@ def peer(name: str, arguments: Sequence[str], ready: Request) -> Iterator[Served
 
 
 @contextlib.contextmanager
-def together(servers: Mapping[K, AbstractContextManager[Served]]) -> Iterator[dict[K, Served | NotReady]]:
-    """Several servers, started and stopped beside each other, because most of a start is waiting. One that does not get up
-    is there as what it ended with."""
+def together(
+    servers: Mapping[K, Callable[[], AbstractContextManager[Served]]],
+) -> Iterator[dict[K, Served | NotReady]]:
+    """Several servers, started and stopped beside each other, because much of a start is waiting. One that does not get up, a
+    second time neither, is there as what it ended with."""
     with ThreadPoolExecutor(_STARTS) as pool:
-        starts = {key: pool.submit(server.__enter__) for key, server in servers.items()}
+        starts = {key: pool.submit(_start, server) for key, server in servers.items()}
         try:
             yield {key: _served_or_failure(start) for key, start in starts.items()}
         finally:
-            up = [key for key, start in starts.items() if not start.cancel() and start.exception() is None]
-            stops = [pool.submit(servers[key].__exit__, None, None, None) for key in up]
-            for stop in stops:
+            up = [start.result()[0] for start in starts.values() if not start.cancel() and start.exception() is None]
+            for stop in [pool.submit(manager.__exit__, None, None, None) for manager in up]:
                 stop.result()
 
 
-def _served_or_failure(start: Future[Served]) -> Served | NotReady:
+def _start(server: Callable[[], AbstractContextManager[Served]]) -> tuple[AbstractContextManager[Served], Served]:
+    try:
+        manager = server()
+        return manager, manager.__enter__()
+    except NotReady:  # some servers give up on their own children where the cores have much to do
+        manager = server()
+        return manager, manager.__enter__()
+
+
+def _served_or_failure(start: Future[tuple[AbstractContextManager[Served], Served]]) -> Served | NotReady:
     failure = start.exception()
     if failure is None or isinstance(failure, NotReady):
-        return failure or start.result()
+        return failure or start.result()[1]
     raise failure
 
 

@@ -1,6 +1,7 @@
 """Servers of benchmarks: waited for, timed and stopped with all their children."""
 
 import sys
+from functools import partial
 
 import pytest
 
@@ -48,7 +49,8 @@ def test_servers_beside_each_other_are_all_stopped_and_one_that_fails_is_told_of
         port = free_port()
         return serving([sys.executable, "-c", code, str(port)], port, HOME)
 
-    servers = {"first": one(SERVER), "none": one("raise SystemExit(3)"), "second": one(SERVER)}
+    codes = {"first": SERVER, "none": "raise SystemExit(3)", "second": SERVER}
+    servers = {name: partial(one, code) for name, code in codes.items()}
     with together(servers) as found:
         up = {name: served for name, served in found.items() if isinstance(served, Served)}
         assert set(up) == {"first", "second"}
@@ -60,3 +62,14 @@ def test_servers_beside_each_other_are_all_stopped_and_one_that_fails_is_told_of
 
 def test_a_port_is_given_once():
     assert len({free_port() for _ in range(200)}) == 200
+
+
+def test_a_server_that_fails_once_is_started_again():
+    codes = iter(["raise SystemExit(3)", SERVER])
+
+    def one():
+        port = free_port()
+        return serving([sys.executable, "-c", next(codes), str(port)], port, HOME)
+
+    with together({"only": one}) as found:
+        assert ask(found["only"].port, HOME).status == 200
