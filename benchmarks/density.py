@@ -21,6 +21,7 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.in_process import InProcess
 from benchmarks.models import kde_model
 from benchmarks.results import installed, parse, publish
+from benchmarks.search import best
 from benchmarks.stamps import graphs
 from service.tasks import score
 
@@ -58,7 +59,7 @@ def best_tree(points: np.ndarray, bandwidth: float, x: np.ndarray) -> KernelDens
         KernelDensity(bandwidth=bandwidth, algorithm=tree, leaf_size=leaf).fit(points.astype(np.float64))
         for tree, leaf in TREES
     ]
-    return min(trees, key=lambda tree: by_tree(tree, x)[0])
+    return best({tree: lambda tree=tree: len(x) / by_tree(tree, x)[0] for tree in trees})
 
 
 def main() -> None:
@@ -76,7 +77,9 @@ def main() -> None:
             with InProcess(directory) as engine:
                 few = x[:100]
                 truth, found = directly(kept, bandwidth, few), by_engine(engine, few)[1]
-                tree = best_tree(kept, bandwidth, few) if size == 20 else KernelDensity(bandwidth=bandwidth).fit(kept)
+                tree = (
+                    best_tree(kept, bandwidth, x[:1000]) if size == 20 else KernelDensity(bandwidth=bandwidth).fit(kept)
+                )
                 errors = [np.abs(values - truth).max() for values in (found, by_tree(tree, few)[1])]
                 notes.append(
                     f"{size} dimensions, bandwidth {bandwidth:.3g}: off the direct logsumexp in float64 by at most "

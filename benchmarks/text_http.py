@@ -4,7 +4,7 @@
 
 Prompts of 32 tokens, 8 to 192 new ones, greedily. In our engine, as it is: the next request comes when one has ended; and in
 whole batches: 16 rows are stepped until the longest text has ended, and then the next 16 come. onnxruntime-genai stands behind a FastAPI route that gathers
-static batches; the best of its batch sizes, threads and numbers of batches at once counts, tried before the rounds. It has
+static batches; the best of its batch sizes, threads and numbers of batches at once counts, by trials in turns before the rounds. It has
 as many requests waiting as its batches hold. Tokens that nobody asked for, written because a batch-mate's text is longer, do not count.
 """
 
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,8 @@ from benchmarks.harness import Comparison, interleaved
 from benchmarks.load import Request
 from benchmarks.models import CHARACTERS, MEDIUM, SMALL, TextSize, text_recipe
 from benchmarks.results import installed, parse, publish
-from benchmarks.servers import Served, ours, peer
+from benchmarks.search import best
+from benchmarks.servers import NotReady, Served, ours, peer, together
 from benchmarks.stamps import graphs
 from benchmarks.text_one_stream import PROMPT, TINY, prepare, prompts
 
@@ -93,13 +95,16 @@ def request(body: dict) -> Request:
 
 
 def best_setting(model: Path, count: int, settings: list[dict]) -> dict:
-    """The peer's fastest one."""
-
-    def tried(setting: dict) -> float:
-        with peer("genai", arguments(model, setting), request(to_peer([0] * PROMPT, 1))) as served:
-            return rate(served, to_peer, count)()
-
-    return max(settings, key=tried) if len(settings) > 1 else settings[0]
+    """The peer's fastest one, by trials of half of the requests. Raises NotReady where none gets up."""
+    if len(settings) == 1:
+        return settings[0]
+    ready = request(to_peer([0] * PROMPT, 1))
+    servers = {i: partial(peer, "genai", arguments(model, setting), ready) for i, setting in enumerate(settings)}
+    with together(servers) as found:
+        up = {i: served for i, served in found.items() if isinstance(served, Served)}
+        if not up:
+            raise NotReady("; ".join(map(str, found.values())))
+        return settings[best({i: rate(served, to_peer, count // 2) for i, served in up.items()})]
 
 
 def arguments(model: Path, setting: dict) -> list[str]:
