@@ -14,6 +14,7 @@ from service.engine.sequence_parts import Sequences
 
 TASKS: dict[str, tuple[tuple[Capability, ...], str | None]] = {
     "generate": ((Capability.DECODE, Capability.DENOISE_STEP, Capability.NEXT_TOKEN), "image"),
+    "sample": ((Capability.DECODE,), "vector"),
     "denoise": ((Capability.RECONSTRUCT, Capability.DENOISE_STEP), "image"),
     "edit": ((Capability.DENOISE_STEP, Capability.NEXT_TOKEN, Capability.RECONSTRUCT), "image"),
     "restore": ((Capability.RECONSTRUCT,), "image"),

@@ -17,6 +17,13 @@ Seed = Annotated[
     Field(ge=0, le=MAX_SEED, description="The same seed gives the same bytes; drawn and returned if left out."),
 ]
 ImageFormat = Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")]
+Latents = Annotated[
+    list[list[float]] | None, Field(description="n × latent size numbers of unit variance, instead of drawn ones.")
+]
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, le=MAX_SEED)]] | None,
+    Field(min_length=2, max_length=16, description="n samples on the way from each seed's first one to the next's."),
+]
 Base64Image = Annotated[str, Field(description="A PNG, JPEG or .npy file in base64, with or without a data: prefix.")]
 
 
@@ -68,17 +75,24 @@ class _DrawFields(_Body):
 class GenerateBody(_DrawFields):
     """POST /v1/images/generations"""
 
-    latents: Annotated[
-        list[list[float]] | None, Field(description="n × latent size numbers of unit variance, instead of drawn ones.")
-    ] = None
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0, le=MAX_SEED)]] | None,
-        Field(min_length=2, max_length=16, description="n images on the way from each seed's first one to the next's."),
-    ] = None
+    latents: Latents = None
+    seeds: Seeds = None
     stream: Annotated[bool, Field(description="Server-sent events, one with each image at the end.")] = False
     partial_images: Annotated[
         int | None, Field(ge=0, le=8, description="Previews in a stream, where the model draws in several steps.")
     ] = None
+
+
+class SampleBody(_Body):
+    """POST /v1/rows/generations"""
+
+    model: ModelName = None
+    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for no wish.")] = None
+    label: Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")] = None
+    n: Annotated[int, Field(ge=1, description="How many rows.")] = 1
+    seed: Seed = None
+    latents: Latents = None
+    seeds: Seeds = None
 
 
 class EditFields(_DrawFields):

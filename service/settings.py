@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     """How often the store is looked at for models added, changed or removed."""
 
     default_generate: str = "mnist-gan"
+    default_sample: str = "pendigits-flow"
     default_denoise: str = "photo-denoiser"
     default_edit: str = "mnist-diffusion"
     default_restore: str = "mnist-restorer"
@@ -144,7 +145,7 @@ class Settings(BaseSettings):
     max_pixels: Positive = 4 * 2**20
     """Pixels of one image."""
     max_rows: Positive = 10_000
-    """Vectors of one scoring request."""
+    """Vectors of one request, drawn, scored or embedded."""
     max_tokens: Positive = 4096
     """New tokens of one completion."""
     max_prompts: Positive = 64

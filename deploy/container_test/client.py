@@ -51,6 +51,7 @@ EVERY_ROUTE = (
     Ask("GET", "/v1/models/{id}/calibration", parameters=(("id", "mnist-flow"),)),
     Ask("POST", "/v1/images/generations", {"n": 3, "seed": 1}),
     Ask("POST", "/v1/images/generations", {"model": "mnist-diffusion", "n": 2, "seed": 1, "steps": 6}),
+    Ask("POST", "/v1/rows/generations", {"n": 3, "seed": 1}),
     Ask("POST", "/v1/images/edits", {"image": b64("thin-three.png"), "mask": b64("mask.png")}),
     Ask("POST", "/v1/images/denoise", {"image": b64("clean.png")}),
     Ask("POST", "/v1/images/restore", {"image": b64("small.png"), "model": "mnist-upscaler"}),

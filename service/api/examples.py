@@ -39,6 +39,12 @@ EDITED = {
     "seed": 1,
     "data": [{"b64_json": "iVBORw0KGgo…", "index": 0}],
 }
+SAMPLED = {
+    "object": "list",
+    "model": "a-table-model",
+    "seed": 1,
+    "data": [{"object": "row", "index": 0, "row": {"temperature": 71.3, "valve": "open", "flow": None}}],
+}
 RESTORED = {"created": 1700000000, "model": "mnist-restorer", "data": [{"b64_json": "iVBORw0KGgo…", "index": 0}]}
 SCORED = {
     "object": "list",

@@ -125,14 +125,11 @@ def _plan(model: LoadedModel, ask: GenerateBody, max_images: int) -> generating.
             f"response_format: a stream carries b64_json, found {ask.response_format!r}: leave it out",
             field="response_format",
         )
-    given = [name for name in ("seed", "latents", "seeds") if getattr(ask, name) is not None]
-    if "seeds" in given and len(given) > 1:
-        raise Invalid(f"seeds: {' and '.join(given)} all say where to begin: send seeds alone", field="seeds")
     return generating.plan(
         model,
         generating.Ask(
             ask.n,
-            noise.draw_seed() if ask.seed is None else ask.seed,
+            generating.seed_of(ask.seed, ask.latents, ask.seeds),
             generating.resolve_label(model, ask.label, ask.prompt),
             ask.latents,
             tuple(ask.seeds or ()),

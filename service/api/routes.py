@@ -11,6 +11,7 @@ from service.api import (
     images,
     inference,
     models,
+    rows,
     score,
     system,
 )
@@ -25,6 +26,7 @@ from service.schemas import (
     EmbedBody,
     GenerateBody,
     RestoreBody,
+    SampleBody,
     ScoreBody,
 )
 
@@ -117,6 +119,20 @@ ROUTES = (
         form={"type": "object", "properties": {"image": fields.FILES, "model": fields.MODEL, "sigma": fields.SIGMA}},
         query={"model": fields.MODEL, "sigma": fields.SIGMA, "response_format": fields.FORMAT},
         answers=_IMAGES_OUT,
+        errors=_POSTED,
+    ),
+    Route(
+        "POST",
+        "/v1/rows/generations",
+        rows.sample,
+        "rows",
+        body=SampleBody,
+        answer_example=examples.SAMPLED,
+        examples={
+            "three rows": {"n": 3, "seed": 1},
+            "from one seed to another": {"n": 8, "seeds": [1, 2]},
+        },
+        answers=rows.OFFERS,
         errors=_POSTED,
     ),
     Route(

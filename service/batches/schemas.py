@@ -11,6 +11,7 @@ from service.schemas import (
     EmbedBody,
     GenerateBody,
     RestoreBody,
+    SampleBody,
     ScoreBody,
 )
 
@@ -19,6 +20,7 @@ BATCHED: dict[str, type[BaseModel]] = {
     "/v1/embeddings": EmbedBody,
     "/v1/score": ScoreBody,
     "/v1/images/generations": GenerateBody,
+    "/v1/rows/generations": SampleBody,
     "/v1/images/edits": EditBody,
     "/v1/images/denoise": DenoiseBody,
     "/v1/images/restore": RestoreBody,

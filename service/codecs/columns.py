@@ -168,6 +168,28 @@ def dense(values: np.ndarray, columns: Sequence[Column]) -> np.ndarray | None:
     return x if np.isfinite(x).all() else None
 
 
+def values(x: np.ndarray, columns: Sequence[Column]) -> dict[str, list[Any]]:
+    """What `vectors` encodes, of vectors (N, D) that a model drew: for each column its values, None where one is missing.
+
+    A category is the likeliest one; it is missing, where it may be, if none has a half. Numbers are NumPy's float32.
+    """
+    found: dict[str, list[Any]] = {}
+    at = 0
+    for column in columns:
+        part = x[:, at : at + column.width]  # (N, width)
+        if column.kind == "category":
+            named: Sequence[Any] = [column.categories[k] for k in part.argmax(1)]
+            missing = part.max(1) < 0.5
+        else:
+            named = list(part[:, 0])
+            missing = part[:, -1] >= 0.5
+        if column.may_be_missing:
+            named = [None if none else value for value, none in zip(named, missing, strict=True)]
+        found[column.name] = list(named)
+        at += column.width
+    return found
+
+
 def unknown_category(field: str, row: int, column: Column, value: Any) -> Invalid:
     """The error of a category that was not in training."""
     return refused(field, row, column, f"expected one of {listed(column.categories)}", f"{value!r:.80}")

@@ -1,11 +1,13 @@
-"""Tables as CSV, Arrow IPC and Parquet bytes: columns found by their names, whatever their order, as a model's vectors.
+"""Tables as CSV, Arrow IPC and Parquet bytes: columns found by their names, whatever their order, as a model's vectors;
+and written from them.
 
 What a body would become is known before it becomes it: Parquet and Arrow say how many rows and bytes they unpack to, and
 CSV is read block by block, no further than the rows that are allowed.
 """
 
+import io
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +60,24 @@ def encode(table: "pa.Table", columns: Sequence[Column], *, as_text: bool, field
         return x
     values = {column.name: _values(table.column(column.name), column, as_text, field) for column in columns}
     return encoding.vectors(values, columns, table.num_rows, field)
+
+
+def written(values: Mapping[str, Sequence[Any]], columns: Sequence[Column], media_type: str) -> bytes:
+    """Values by column, None where one is missing, as bytes that `decode` reads."""
+    import pyarrow as pa
+    from pyarrow import csv, ipc, parquet
+
+    types = {column.name: pa.float32() if column.kind == "number" else pa.string() for column in columns}
+    table = pa.table({name: pa.array(values[name], kind) for name, kind in types.items()})
+    stream = io.BytesIO()
+    if media_type == CSV:
+        csv.write_csv(table, stream)
+    elif media_type == PARQUET:
+        parquet.write_table(table, stream)
+    else:
+        with (ipc.new_file if media_type == ARROW_FILE else ipc.new_stream)(stream, table.schema) as writer:
+            writer.write_table(table)
+    return stream.getvalue()
 
 
 def read(

@@ -1,6 +1,6 @@
-"""Generate: draw images, in the way that the model draws them.
+"""Generate: draw images, or rows of a table, in the way that the model draws them.
 
-    decode        a latent of unit noise -> an image, in one evaluation
+    decode        a latent of unit noise -> an image or a row, in one evaluation
     denoise_step  an image of unit noise -> an image, in some evaluations
     next_token    nothing -> an image, value by value
 
@@ -26,7 +26,7 @@ Preview = Callable[[int, np.ndarray], None]
 """Is given the number of a preview, from 0, and the images as they stand: (n, C, H, W) in [0, 1]."""
 
 Jobs = list[tuple[Job, float]]
-"""Jobs that return images (m, C, H, W) each, n in all and in order, and their work."""
+"""Jobs that return images (m, C, H, W) or vectors (m, D) each, n in all and in order, and their work."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def plan(model: LoadedModel, ask: Ask) -> Drawing:
         raise Invalid(f"label: model {model.id} draws without a class: leave label and prompt out", field="label")
     if ask.seeds and ask.n < len(ask.seeds):
         raise Invalid(
-            f"n: {ask.n} images cannot show {len(ask.seeds)} seeds: ask for {len(ask.seeds)} or more", field="n"
+            f"n: {ask.n} samples cannot show {len(ask.seeds)} seeds: ask for {len(ask.seeds)} or more", field="n"
         )
     course = None
     if capability is Capability.DENOISE_STEP:
@@ -104,7 +104,7 @@ def plan(model: LoadedModel, ask: Ask) -> Drawing:
 
 
 def draw(model: LoadedModel, drawing: Drawing, previews: int = 0, preview: Preview | None = None) -> Jobs:
-    """Draw images. The jobs' results are (n, C, H, W) float32 in [0, 1], one after another.
+    """Draw. The jobs' results are images (n, C, H, W) in [0, 1] or vectors (n, D), float32, one after another.
 
     Where they come about in several evaluations, `preview` is called up to `previews` times on the way.
     """
@@ -117,6 +117,14 @@ def draw(model: LoadedModel, drawing: Drawing, previews: int = 0, preview: Previ
     course = drawing.course or diffuse.plan(model, None, None, None, with_class=with_class)
     moments = _moments(course, previews)
     return [(_diffuse(model, drawing, course, moments, preview), course.work(drawing.n))]
+
+
+def seed_of(seed: int | None, latents: object, seeds: object) -> int:
+    """The seed to draw with: the request's, or a new one. Raises Invalid where seeds are not all that is said of it."""
+    given = [name for name, value in (("seed", seed), ("latents", latents), ("seeds", seeds)) if value is not None]
+    if "seeds" in given and len(given) > 1:
+        raise Invalid(f"seeds: {' and '.join(given)} all say where to begin: send seeds alone", field="seeds")
+    return noise.draw_seed() if seed is None else seed
 
 
 def resolve_label(model: LoadedModel, label: int | None, prompt: str | None) -> int | None:
@@ -160,7 +168,7 @@ def check_ways(model: LoadedModel, capability: Capability, wishes: dict[str, obj
 
 
 def _capability(model: LoadedModel) -> Capability:
-    capability = model.serving("generate")
+    capability = model.serving("generate") or model.serving("sample")
     assert capability is not None, "the catalog gives models that can"
     return capability
 
@@ -223,7 +231,7 @@ def _moments(course: diffuse.Course, previews: int) -> list[int]:
     return sorted({round(last * (k + 1) / (previews + 1)) for k in range(previews)} - {0, last})
 
 
-def _finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
-    if not np.isfinite(images).all():
-        raise ModelFailed(f"model {model.id} drew pixels that are no numbers: draw with another seed")
-    return images.clip(0.0, 1.0)
+def _finished(model: LoadedModel, drawn: np.ndarray) -> np.ndarray:
+    if not np.isfinite(drawn).all():
+        raise ModelFailed(f"model {model.id} drew values that are no numbers: draw with another seed")
+    return drawn.clip(0.0, 1.0) if model.fits("image") else drawn

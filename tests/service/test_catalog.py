@@ -24,6 +24,7 @@ from tests.toys.directories import (
     DETECTOR,
     EMBEDDER,
     GENERATOR,
+    SAMPLER,
     TABLE,
     TEXT_EMBEDDER,
     TOYS,
@@ -365,7 +366,7 @@ class TestDefaults:
         assert [catalog.default(task) for task in ("score", "generate", "embed")] == [TABLE, GENERATOR, EMBEDDER]
 
     def test_without_the_setting_s_model_the_first_by_name_that_can(self, store: Path, catalog: Catalog) -> None:
-        for name in (GENERATOR, WRITER, EMBEDDER):
+        for name in (GENERATOR, WRITER, EMBEDDER, SAMPLER):
             shutil.rmtree(store / name)
         directories.write_bigram(store, "zebra")
         look_twice(catalog)

@@ -38,6 +38,7 @@ def test_every_toy_loads_with_its_tasks(store: Path) -> None:
         directories.TABLE: ("embed", "score"),
         directories.DETECTOR: ("score",),
         directories.SENSORS: ("score",),
+        directories.SAMPLER: ("sample", "embed"),
         directories.WRITER: ("score", "complete"),
         directories.EMBEDDER: ("embed",),
         directories.PIXELS: ("generate", "edit"),

@@ -47,7 +47,7 @@ GENERATOR, DENOISER, DENSITY, WRITER, EMBEDDER, DIFFUSION, RESTORER = (
     "mnist-restorer",
 )
 """The service's default models go by the names of the real ones, so that its defaults resolve."""
-DETECTOR, SENSORS = "mnist-scores", "toy-valves"
+DETECTOR, SENSORS, SAMPLER = "mnist-scores", "toy-valves", "pendigits-flow"
 TABLE, PIXELS, BIGRAM, TEXT_EMBEDDER = "toy-table", "toy-pixels", "toy-bigram", "toy-text-embedder"
 LINES = "toy-lines"
 INPAINTER, COLOURIST = "toy-inpainter", "toy-colourist"
@@ -163,19 +163,29 @@ def write_detector(store: Path, name: str = DETECTOR, version: str = "1") -> Pat
     )
 
 
+VALVES = (
+    Column(name="pressure"),
+    Column(name="flow", may_be_missing=True, fill=0.5),
+    Column(name="valve", kind="category", categories=("open", "shut")),
+)
+"""A number, one that may be missing, and a category of two."""
+
+
+def write_sampler(store: Path, name: str = SAMPLER, version: str = "1") -> Path:
+    """Draws rows of such a table, and has their latents; its rows are not known to be independent of their batch."""
+    parts = {Capability.DECODE: graphs.affine_decode(5), Capability.ENCODE: graphs.affine_encode(5)}
+    data = Data(kind="vector", dataset="toy", shape=(5,), columns=VALVES)
+    return write_model(store, name, parts, version, data=data, latent=Latent(size=5))
+
+
 def write_sensors(store: Path, name: str = SENSORS, version: str = "1") -> Path:
-    """Scores rows of a table: a number, one that may be missing, and a category of two."""
-    columns = (
-        Column(name="pressure"),
-        Column(name="flow", may_be_missing=True, fill=0.5),
-        Column(name="valve", kind="category", categories=("open", "shut")),
-    )
+    """Scores rows of a table."""
     return write_model(
         store,
         name,
         {Capability.SCORE: graphs.scores((5,))},
         version,
-        data=Data(kind="vector", dataset="toy", shape=(5,), columns=columns),
+        data=Data(kind="vector", dataset="toy", shape=(5,), columns=VALVES),
         scoring=Scoring(statistics=("log_prob", "farthest"), default="log_prob"),
         invariant=True,
     )
@@ -333,6 +343,7 @@ TOYS: dict[str, Callable[[Path], Path]] = {
     TABLE: write_table,
     DETECTOR: write_detector,
     SENSORS: write_sensors,
+    SAMPLER: write_sampler,
     PIXELS: write_pixels,
     BIGRAM: write_bigram,
     TEXT_EMBEDDER: write_text_embedder,

@@ -184,6 +184,30 @@ def encode(shape: tuple[int, ...]) -> Parts:
     return _finish(b, "encode", [spec("x", "float32", "batch", *shape)], outputs)
 
 
+def affine(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `affine_decode` multiplies with, (size, size), and adds, (size,); float32."""
+    rng = np.random.default_rng(size)
+    return (np.eye(size) + 0.2 * rng.normal(size=(size, size))).astype(np.float32), np.full(size, 0.5, np.float32)
+
+
+def affine_decode(size: int) -> Parts:
+    """x = z A + m, rows of a table. z (B, size) -> (B, size)."""
+    matrix, mean = affine(size)
+    b = Builder()
+    b("Add", b("MatMul", "z", b.weight(matrix)), b.weight(mean), out="x")
+    return _finish(b, "decode", [spec("z", "float32", "batch", size)], [spec("x", "float32", "batch", size)])
+
+
+def affine_encode(size: int) -> Parts:
+    """What undoes `affine_decode`."""
+    matrix, mean = affine(size)
+    inverse = np.linalg.inv(matrix.astype(np.float64)).astype(np.float32)
+    b = Builder()
+    b("MatMul", b("Sub", "x", b.weight(mean)), b.weight(inverse), out="embedding")
+    outputs = [spec("embedding", "float32", "batch", size)]
+    return _finish(b, "encode", [spec("x", "float32", "batch", size)], outputs)
+
+
 def text_encode(vocabulary: int) -> Parts:
     """embedding = the sum of W[token] over a row's tokens that count. -> (B, 6)."""
     weights = encoder_weights(vocabulary)

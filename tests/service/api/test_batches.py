@@ -79,6 +79,7 @@ ASKED: dict[str, list[dict[str, Any]]] = {
     "/v1/embeddings": [{"model": EMBEDDER, "image": PICTURE}, {"image": PICTURE, "encoding_format": "base64"}],
     "/v1/score": [{"model": TABLE, "inputs": [[0.1, 0.2, 0.3]] * (n + 1)} for n in range(3)],
     "/v1/images/generations": [{"n": 2, "seed": 1}, {"prompt": "7", "seed": 2}, {"n": 3, "seeds": [1, 2]}],
+    "/v1/rows/generations": [{"n": 3, "seed": 1}, {"latents": [[0.5] * 5], "seed": 1}, {"n": 2, "seeds": [1, 2]}],
     "/v1/images/denoise": [{"image": PICTURE, "sigma": 0.1}],
     "/v1/images/restore": [{"image": PICTURE}],
     "/v1/images/edits": [{"image": PICTURE, "mask": PICTURE, "seed": 3}],

@@ -22,6 +22,7 @@ WHOLE = {
         {"image": b64(npy(normal_images(1, seed=0))), "mask": b64(npy(np.ones((8, 8)))), "n": 2},
     ),
     "a larger image": ("/v1/images/restore", {"image": b64(npy(normal_images(1, seed=0)))}),
+    "rows": ("/v1/rows/generations", {"n": 3}),
     "a clean image": ("/v1/images/denoise", {"image": b64(npy(normal_images(2, seed=0)))}),
     "scores": ("/v1/score", {"input": ["To be", "or not"]}),
     "embeddings": ("/v1/embeddings", {"input": ["To be", "or not"]}),

@@ -17,6 +17,7 @@ from service.schemas import (
     EmbedBody,
     GenerateBody,
     RestoreBody,
+    SampleBody,
     ScoreBody,
 )
 from tests.service.api.client import Api
@@ -27,6 +28,7 @@ _ALL = (
     EditBody,
     DenoiseBody,
     RestoreBody,
+    SampleBody,
     ScoreBody,
     EmbedBody,
     CompletionBody,

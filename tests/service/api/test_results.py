@@ -15,6 +15,7 @@ from tests.toys.directories import COLOURIST, DIFFUSION, GENERATOR, INPAINTER, P
 
 GENERATE, EDIT, DENOISE = "/v1/images/generations", "/v1/images/edits", "/v1/images/denoise"
 RESTORE, SCORE, EMBED, COMPLETE = "/v1/images/restore", "/v1/score", "/v1/embeddings", "/v1/completions"
+SAMPLE = "/v1/rows/generations"
 IMAGE = (np.rint(normal_images(1, seed=0) * 255) / 255).astype(np.float32)
 HOLE = b64(npy(np.eye(8)))
 KEPT: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,6 +31,8 @@ KEPT: dict[str, tuple[str, dict[str, Any]]] = {
     "a clean image": (DENOISE, {"image": b64(npy(IMAGE)), "sigma": 0.1}),
     "a clean image of unknown noise": (DENOISE, {"image": b64(npy(IMAGE)), "model": DIFFUSION}),
     "a larger image": (RESTORE, {"image": b64(npy(IMAGE))}),
+    "rows": (SAMPLE, {"n": 3, "seed": 1}),
+    "rows of latents": (SAMPLE, {"latents": [[0.5, 0, 0, 1, 0]]}),
     "scores": (SCORE, {"inputs": IMAGE.tolist()}),
     "scores of texts": (SCORE, {"input": ["To be", "or not"]}),
     "embeddings": (EMBED, {"model": TABLE, "inputs": [[1, 2, 3]]}),
@@ -38,6 +41,7 @@ KEPT: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NOT_KEPT: dict[str, tuple[str, dict[str, Any]]] = {
     "images without a seed": (GENERATE, {"n": 2}),
+    "rows without a seed": (SAMPLE, {"n": 2}),
     "a stream of images": (GENERATE, {"seed": 1, "stream": True}),
     "an edit without a seed": (EDIT, {"image": b64(npy(IMAGE)), "mask": HOLE}),
     "text without a seed": (COMPLETE, {"prompt": "To be"}),

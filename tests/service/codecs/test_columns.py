@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contract.manifest import Column, Data
-from service.codecs.columns import columns_of, from_objects
+from service.codecs.columns import columns_of, from_objects, values
 from service.errors import Invalid
 
 PRESSURE = Column(name="pressure")
@@ -25,6 +25,17 @@ def test_numbers_stay_categories_are_marked_and_what_is_missing_is_said() -> Non
     x = read(ROW, {"pressure": -1, "flow": None, "valve": "open", "alarm": None})
     assert x.dtype == np.float32
     assert x.tolist() == [[2.5, 3, 0, 0, 1, 0, 1], [-1, 0.5, 1, 1, 0, 0, 0]]
+
+
+def test_what_was_encoded_is_told_in_the_columns_own_words() -> None:
+    missing = {"pressure": -1.0, "flow": None, "valve": "open", "alarm": None}
+    assert values(read(ROW, missing), COLUMNS) == {name: [ROW[name], missing[name]] for name in ROW}
+
+
+def test_of_what_was_drawn_the_likeliest_category_counts() -> None:
+    drawn = np.array([[0.1, 7, 0.4, 0.3, 0.2, 0.2, 0.4], [0.1, 7, 0.6, -1, 2, 0.1, 0.6]], np.float32)
+    found = values(drawn, COLUMNS)
+    assert [found[name] for name in ("flow", "valve", "alarm")] == [[7, None], ["open", "shut"], [None, "true"]]
 
 
 def test_objects_in_any_order_and_lists_in_the_columns_order_are_the_same() -> None:
