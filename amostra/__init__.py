@@ -16,6 +16,7 @@ from amostra.answers import (
     LogProbs,
     Model,
     Preview,
+    Rows,
     Scores,
 )
 from amostra.async_client import AsyncClient, AsyncStream
@@ -51,6 +52,7 @@ __all__ = [
     "Model",
     "NotFound",
     "Preview",
+    "Rows",
     "Scores",
     "StoredFile",
     "Stream",

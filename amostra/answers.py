@@ -51,6 +51,17 @@ class Images:
     seeds: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, and what has to be known to draw them again."""
+
+    rows: Sequence[Mapping[str, Any]]
+    """By column; None where a value is missing. They can be scored and embedded."""
+    model: str
+    seed: int | None = None
+    seeds: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Preview:
     """One image of a stream: on its way, or finished."""
@@ -229,6 +240,11 @@ def images_of(response: httpx.Response) -> Images:
         seed=int(headers["x-amostra-seed"]) if "x-amostra-seed" in headers else None,
         seeds=tuple(json.loads(headers.get("x-amostra-seeds", "[]"))),
     )
+
+
+def rows_of(response: httpx.Response) -> Rows:
+    answer = json_of(response)
+    return record(Rows, {**answer, "rows": [item["row"] for item in answer["data"]]})
 
 
 def embeddings_of(response: httpx.Response) -> Embeddings:

@@ -1,4 +1,4 @@
-"""The calls of models, images, scores, embeddings and texts: the request that each sends, and what is made of the answer.
+"""The calls of models, images, rows, scores, embeddings and texts: the request that each sends, and what is made of the answer.
 
 `Client` and `AsyncClient` have each function of this file, and of `amostra.batches`, as a method.
 """
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from amostra import answers, events, sent
-from amostra.answers import Calibration, Choice, Completion, Drift, Embeddings, Images, Model, Preview, Scores
+from amostra.answers import Calibration, Choice, Completion, Drift, Embeddings, Images, Model, Preview, Rows, Scores
 from amostra.call import Call, StreamCall, content_of
 from amostra.sent import NPY, Body, Items, Picture, Pictures
 
@@ -133,6 +133,25 @@ def restore(images: Pictures, *, sigma: float | None = None, model: str | None =
     """Undo what the model undoes: `restores` in models()."""
     body = sent.of_pictures(images, {"sigma": sigma, "model": model})
     return Call("POST", "/v1/images/restore", answers.images_of, body, NPY)
+
+
+def sample(
+    *,
+    model: str | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    seeds: Sequence[int] | None = None,
+    latents: Any = None,
+    prompt: str | None = None,
+    label: int | None = None,
+) -> Call[Rows]:
+    """Draw rows of a table.
+
+    `seeds` draws n rows on the way from each seed's first one to the next's; `latents` (N, latent size) decodes these.
+    """
+    wishes = {"model": model, "n": n, "seed": seed, "seeds": seeds, "latents": latents}
+    body = sent.of_json({**wishes, "prompt": prompt, "label": label})
+    return Call("POST", "/v1/rows/generations", answers.rows_of, body)
 
 
 def score(

@@ -102,6 +102,7 @@ class Client:
     edit = _Method(calls.edit)
     denoise = _Method(calls.denoise)
     restore = _Method(calls.restore)
+    sample = _Method(calls.sample)
     score = _Method(calls.score)
     overlay = _Method(calls.overlay)
     embed = _Method(calls.embed)

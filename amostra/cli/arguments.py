@@ -43,6 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     _drawing(draw)
     draw.add_argument("--seeds", type=int, nargs="+", help="walk from each seed's picture to the next's")
 
+    sample = command(commands.sample, "sample", "draw rows of a table, as CSV")
+    sample.add_argument("-n", "--n", type=int, help="how many (1)")
+    sample.add_argument("--seed", type=int, help="the same seed gives the same rows")
+    sample.add_argument("--seeds", type=int, nargs="+", help="walk from each seed's row to the next's")
+    sample.add_argument("--label", type=int, help="a class by its number, for models that have classes")
+    sample.add_argument("-o", "--output", metavar="FILE", help="where to save; printed if left out")
+
     clean = command(commands.clean, "clean", "remove noise from pictures of one size")
     restore = command(commands.restore, "restore", "undo what the model undoes: fill, enlarge, colour …")
     for one in (clean, restore):

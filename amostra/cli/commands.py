@@ -1,7 +1,9 @@
 """What each command does. Results go to the output stream, what is said about them beside them too."""
 
 import argparse
+import csv
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +58,26 @@ def draw(client: Client, asked: argparse.Namespace) -> None:
     """Pictures of a class, or the way from seed to seed."""
     outlet = show.Outlet(asked)
     outlet.put(client.generate(asked.what, seeds=asked.seeds, **_drawing(asked)))
+
+
+def sample(client: Client, asked: argparse.Namespace) -> None:
+    """Rows of a table, or the way from seed to seed: printed, or saved."""
+    found = client.sample(**_said(asked, "model", "n", "seed", "seeds", "label"))
+    if asked.json:
+        for row in found.rows:
+            _json({"model": found.model, "seed": found.seed, "row": row})
+        return
+    written = io.StringIO()
+    lines = csv.DictWriter(written, list(found.rows[0]), lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(found.rows)
+    if asked.output is None:
+        show.text(written.getvalue())
+        return
+    Path(asked.output).write_text(written.getvalue(), encoding="utf-8", newline="")
+    seed = " → ".join(map(str, found.seeds)) or found.seed
+    count = f"{len(found.rows)} rows" if len(found.rows) > 1 else "1 row"
+    print(f"{count} by {found.model}, seed {seed} → {asked.output}")
 
 
 def clean(client: Client, asked: argparse.Namespace) -> None:

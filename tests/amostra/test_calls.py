@@ -87,6 +87,18 @@ def test_the_way_from_seed_to_seed_and_latents(ask: Ask) -> None:
     np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
+def test_rows_are_drawn_scored_and_drawn_again_by_their_seed(ask: Ask) -> None:
+    first = ask("sample", n=3)
+    assert [set(row) for row in first.rows] == [{"pressure", "flow", "valve"}] * 3
+    assert ask("sample", n=3, seed=first.seed, model=first.model) == first
+    assert len(ask("score", first.rows, model=SENSORS).score) == 3
+    way = ask("sample", n=4, seeds=[1, 2])
+    assert (way.seeds, way.seed) == ((1, 2), None)
+    assert way.rows[0] == ask("sample", seed=1).rows[0]
+    vectors = ask("embed", way.rows[:1], model=way.model).vectors
+    assert ask("sample", latents=vectors).rows[0]["pressure"] == pytest.approx(way.rows[0]["pressure"], abs=1e-4)
+
+
 def test_what_a_sampler_takes_reaches_it(ask: Ask) -> None:
     wishes: dict[str, Any] = {"model": DIFFUSION, "seed": 1, "steps": 4, "sampler": "heun", "guidance": 2.0}
     drawn = ask("generate", "3", **wishes).images

@@ -21,7 +21,7 @@ from tests.eventually import eventually
 from tests.service.api.client import png
 from tests.service.test_imports import ROOT
 from tests.toys import directories
-from tests.toys.directories import DETECTOR, DIFFUSION, SENSORS, TABLE, TEXT_EMBEDDER, normal_images
+from tests.toys.directories import DETECTOR, DIFFUSION, SAMPLER, SENSORS, TABLE, TEXT_EMBEDDER, normal_images
 
 IMAGES = normal_images(2, seed=1)
 
@@ -99,6 +99,15 @@ def test_draw_saves_numbers_and_jpeg(run: Run, tmp_path: Path) -> None:
     assert np.load(tmp_path / "a.npy").shape == (3, 1, 8, 8)
     well(run("draw", "--seeds", 1, 2, "--n", 3, "-o", "b.jpg"))
     assert Image.open(tmp_path / "b.jpg").format == "JPEG"
+
+
+def test_sample_writes_rows_that_can_be_scored(run: Run, tmp_path: Path) -> None:
+    assert well(run("sample", "--n", 3, "--seed", 1, "-o", "rows.csv")) == "3 rows by pendigits-flow, seed 1 → rows.csv\n"
+    assert (tmp_path / "rows.csv").read_text() == well(run("sample", "--n", 3, "--seed", 1))
+    first = lines_of(run("sample", "--n", 3, "--seed", 1, "--json"))[0]
+    assert (first["model"], first["seed"], set(first["row"])) == (SAMPLER, 1, {"pressure", "flow", "valve"})
+    assert len(lines_of(run("score", "rows.csv", "-m", SENSORS, "--json"))) == 3
+    assert "seed 1 → 2" in well(run("sample", "--n", 3, "--seeds", 1, 2, "-o", "way.csv"))
 
 
 def test_clean_restore_and_edit(run: Run, tmp_path: Path, pictures: list[Path]) -> None:
