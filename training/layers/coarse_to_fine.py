@@ -4,6 +4,9 @@
     its own 49 pixels: a masked autoregressive coupling (MADE, Germain et al. 2015, arXiv 1502.03509) in 19 wavefronts
 
 Grey levels are (B, 1, H, W) in [0, 256); K is the spline's number of bins.
+
+The networks see whole grey levels, not where in a level a pixel lies: float32 inverts a spline to some thousandths of a
+level, and an error that the next pixel's spline depends on grows from pixel to pixel, up to tenfold with each.
 """
 
 from collections.abc import Callable
@@ -12,16 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.layers.grey_spline import BINS, GreySpline
+from training.layers.grey_spline import BINS, GreySpline, level_of
 
 PHASES = (3, 1, 2)  # of each 2×2 cell: 0 is given, then the diagonal one, then the two between
 FEATURES = 3
 Elementwise = Callable[[Tensor, Tensor], Tensor]
 BLACK = 0.8  # share of grey level 0 at the start of training
+FLOOR = 0.01  # of the spline: 0.0002 bits a pixel of digits
 
 
 def features(x: Tensor) -> Tensor:
     """Grey levels (B, N, ...) as network inputs (B, 3N, ...): overall, close to black, close to white."""
+    x = level_of(x) + 0.5
     return torch.cat([x / 128 - 1, torch.tanh(x / 4 - 0.5), (x.clamp(min=250.0) - 253.5) / 1.5], dim=1)
 
 
@@ -113,7 +118,7 @@ class CoarseToFine(nn.Module):
 
     def __init__(self, side: tuple[int, int], widths: tuple[int, ...], depth: int, coarse_width: int):
         super().__init__()
-        self.spline = GreySpline()
+        self.spline = GreySpline(FLOOR)
         self.doublings = nn.ModuleList()
         for width in widths:  # from fine to coarse
             side = (side[0] // 2, side[1] // 2)

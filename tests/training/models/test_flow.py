@@ -12,7 +12,7 @@ from contract import Capability
 from training.data.images import Images, synthetic_images
 from training.family import DataSummary, OptimizerConfig
 from training.graphs import open_session, write_graph
-from training.layers.coarse_to_fine import CoarseToFine
+from training.layers.coarse_to_fine import FLOOR, CoarseToFine
 from training.layers.grey_spline import BINS, LEVELS, GreySpline
 from training.models.flow import Flow
 
@@ -50,6 +50,26 @@ def test_inverse_undoes_forward(side, widths):
     assert torch.allclose(flow(flow.inverse(z)), z, atol=1e-3)
 
 
+@pytest.mark.parametrize("side", [(16, 16), (28, 28)])
+def test_float32_gives_back_the_grey_levels_of_any_picture(side):
+    """Noise and pictures that fool the density, too: every weight is random, every level somewhere improbable."""
+    flow = random_flow(side, (8, 8)).float()
+    noise = torch.randint(LEVELS, (8, 1, *side), generator=torch.Generator().manual_seed(0))
+    even = torch.arange(0, LEVELS, 15).view(-1, 1, 1, 1).expand(-1, 1, *side)
+    x = torch.cat([noise, even, noise % 4, LEVELS - 1 - noise % 4]).float() + 0.5
+    assert (flow.inverse(flow(x)) - x).abs().max() < 0.1
+
+
+def test_no_grey_level_is_lost_between_two_float32_latents():
+    spline = GreySpline(FLOOR)
+    torch.nn.init.normal_(spline.share_logits, std=0.3)
+    raw = 20 * torch.randn(64, 1, BINS, generator=torch.Generator().manual_seed(0)).expand(-1, LEVELS, -1)
+    x = (torch.arange(LEVELS) + 0.5).expand(64, -1)
+    z = spline(x, raw)
+    assert (z.diff(dim=1) > 0).all()
+    assert (spline.inverse(z, raw) - x).abs().max() < 0.25
+
+
 @pytest.mark.parametrize(("side", "widths"), [((4, 4), (8,)), ((4, 4), (8, 8)), ((2, 3), ())])
 def test_the_density_is_the_priors_times_the_jacobians_determinant(side, widths):
     flow = random_flow(side, widths)
@@ -66,17 +86,23 @@ def test_the_density_of_two_pixels_integrates_to_one():
     assert flow.log_prob_map(centres).exp().prod(-1).sum().item() == pytest.approx(1, abs=1e-6)
 
 
-def test_no_pixel_sees_itself_or_a_later_one():
-    """Ordered by lattice and phase, the Jacobian's upper triangle is exactly zero."""
-    flow, x = random_flow((2, 2)), LEVELS * torch.rand(1, 1, 2, 2, dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(lambda flat: flow(flat.view_as(x)).flatten(), x.flatten())
+def test_a_pixel_depends_on_the_levels_of_those_before_it_and_on_nothing_else():
+    flow, x = random_flow((2, 2)), torch.tensor([[[[3.5, 90.5], [17.5, 240.5]]]], dtype=torch.float64)
     order = torch.tensor([0, 3, 1, 2])
-    assert torch.equal(jacobian[order][:, order].triu(1), torch.zeros(4, 4, dtype=torch.float64))
+
+    def moved(by):
+        """Which z change with each pixel, both from the coarse to the fine."""
+        others = x + by * torch.eye(4, dtype=torch.float64).view(4, 1, 2, 2)
+        return ((flow(others) - flow(x)).abs() > 1e-9).flatten(1)[order][:, order]
+
+    assert torch.equal(moved(8.0), torch.ones(4, 4, dtype=torch.bool).triu())
+    assert torch.equal(moved(0.25), torch.eye(4, dtype=torch.bool))  # within its level
 
 
-def test_the_splines_density_is_one_over_the_grey_levels():
+@pytest.mark.parametrize("floor", [0.0, FLOOR])
+def test_the_splines_density_is_one_over_the_grey_levels(floor):
     torch.manual_seed(0)
-    spline, raw = GreySpline().double(), 3 * torch.randn(BINS, dtype=torch.float64)
+    spline, raw = GreySpline(floor).double(), 3 * torch.randn(BINS, dtype=torch.float64)
     torch.nn.init.normal_(spline.share_logits)
     x = torch.arange(LEVELS, dtype=torch.float64) + 0.25
     assert spline.log_prob(x, raw.expand(LEVELS, -1)).exp().sum().item() == pytest.approx(1, abs=1e-9)
@@ -131,15 +157,18 @@ def test_the_graphs_agree_with_torch_and_are_exact_densities(exported):
         assert graph.batch_invariance.max_abs_diff == 0
 
 
-def test_a_rows_score_does_not_depend_on_its_batch(exported):
-    session = exported[1][Capability.LOG_DENSITY]
-    x = (grey_images(64, seed=1) / (LEVELS - 1)).numpy()
-    alone = np.concatenate([session.run(["log_prob"], {"x": x[i : i + 1]})[0] for i in range(64)])
+@pytest.mark.parametrize("capability", [Capability.LOG_DENSITY, Capability.ENCODE])
+def test_the_bits_of_a_row_do_not_depend_on_its_batch(exported, capability):
+    session = exported[1][capability]
+    grey = grey_images(64, seed=1) / (LEVELS - 1)
+    x = torch.where(torch.arange(64).view(-1, 1, 1, 1) < 32, grey, grey.round()).numpy()
+    alone = [session.run(None, {"x": x[i : i + 1]}) for i in range(64)]
     for size in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
         rows = np.random.default_rng(size).permutation(64)
         for first in range(0, 64, size):
             batch = rows[first : first + size]
-            assert np.array_equal(session.run(["log_prob"], {"x": x[batch]})[0], alone[batch])
+            for output, values in enumerate(session.run(None, {"x": x[batch]})):
+                assert np.array_equal(values, np.concatenate([alone[i][output] for i in batch]))
 
 
 def test_the_graphs_score_by_parts_and_decode_what_they_encode(exported):
@@ -152,15 +181,32 @@ def test_the_graphs_score_by_parts_and_decode_what_they_encode(exported):
     (z,) = sessions[Capability.ENCODE].run(["embedding"], {"x": x})
     (again,) = sessions[Capability.DECODE].run(["x"], {"z": z})
     assert np.abs(again - x).max() < 0.1 / (LEVELS - 1)
+    noise = (grey_images(16, seed=4) / (LEVELS - 1)).numpy()
+    (z,) = sessions[Capability.ENCODE].run(["embedding"], {"x": noise})
+    assert np.abs(sessions[Capability.DECODE].run(["x"], {"z": z})[0] - noise).max() < 0.1 / (LEVELS - 1)
+
+
+def test_what_was_decoded_has_the_latents_that_it_was_decoded_from(exported):
+    """Where a pixel is neither black nor white: beyond the centres of those two levels a picture has no values."""
+    sessions = exported[1]
+    z = torch.randn(16, 8, generator=torch.Generator().manual_seed(5)).numpy()
+    (x,) = sessions[Capability.DECODE].run(["x"], {"z": z})
+    (again,) = sessions[Capability.ENCODE].run(["embedding"], {"x": x})
+    inside = ((x > 0) & (x < 1)).reshape(z.shape)
+    assert inside.mean() > 0.5
+    assert np.abs(again - z)[inside].max() < 1e-2
 
 
 def test_the_score_is_the_dequantised_density_in_nats_per_grey_level(exported):
-    """Uniform noise within the cell, given as x off the grid, hardly moves the score: the density is flat in it."""
+    """Uniform noise within the cell, given as x off the grid, leaves the score as it is: the density is flat in it."""
     session, family = exported[1][Capability.LOG_DENSITY], tiny()
-    x = grey_images(16, seed=3) / (LEVELS - 1)
-    (centre,) = session.run(["log_prob"], {"x": x.numpy()})
-    bits = family.bits_per_dim(x, torch.Generator().manual_seed(0)).detach().numpy()
-    assert np.allclose(-centre / (x[0].numel() * math.log(2)), bits, rtol=0.02)
+    k = grey_images(16, seed=3)
+    (centre,) = session.run(["log_prob"], {"x": (k / (LEVELS - 1)).numpy()})
+    noise = 0.98 * torch.rand(k.shape, generator=torch.Generator().manual_seed(0)) - 0.49
+    (noisy,) = session.run(["log_prob"], {"x": ((k + noise).clamp(0, LEVELS - 1) / (LEVELS - 1)).numpy()})
+    assert np.array_equal(noisy, centre)
+    bits = family.bits_per_dim(k / (LEVELS - 1)).detach().numpy()
+    assert np.allclose(-centre / (k[0].numel() * math.log(2)), bits, rtol=1e-5)
 
 
 def test_odd_sides_are_refused():
