@@ -78,6 +78,7 @@ def _manifest(
             end_token=summary.end_token,
             context=recipe.data.context,
         )
+    parts = trained.family.manifest_parts()
     fields = {
         "name": recipe.name,
         "version": recipe.version,
@@ -88,7 +89,7 @@ def _manifest(
         "data": Data(
             kind=summary.kind,
             dataset=dataset.name,
-            shape=summary.shape,
+            shape=parts.pop("shape", summary.shape),
             column_names=summary.column_names,
             columns=summary.columns,
             value_range=(0.0, 1.0) if summary.kind == "image" else None,
@@ -97,7 +98,7 @@ def _manifest(
         "text": text,
         "provenance": _provenance(recipe, trained, fitted),
     }
-    return Manifest.model_validate({**fields, **trained.family.manifest_parts()})
+    return Manifest.model_validate({**fields, **parts})
 
 
 def _provenance(recipe: Recipe, trained: Trained, fitted: dict[str, float | str]) -> Provenance:

@@ -154,5 +154,6 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def manifest_parts(self) -> dict[str, Any]:
-        """The manifest's fields that only the family knows: latent, sigma_range, sampling, restoration, pixels."""
+        """The manifest's fields that only the family knows: latent, sigma_range, sampling, restoration, pixels; and
+        `shape`, where the graphs take samples of another than the training set's."""
         return {}

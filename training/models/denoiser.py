@@ -159,7 +159,11 @@ class Denoiser(Family):
         return {"x": y, "sigma": torch.where(torch.arange(len(x)) % 2 == 0, -1.0, sigma)}
 
     def manifest_parts(self) -> dict[str, Any]:
-        return {"sigma_range": (0.0, self.config.max_sigma), "restoration": {"degradation": "noise"}}
+        return {
+            "shape": (self.channels, None, None),
+            "sigma_range": (0.0, self.config.max_sigma),
+            "restoration": {"degradation": "noise"},
+        }
 
 
 FAMILY = Denoiser

@@ -7,16 +7,12 @@ import pytest
 import torch
 
 from contract import Capability
-from service.loading import load_model
-from service.settings import Settings
 from training.data import load
 from training.data.texts import Windows
-from training.export import export
 from training.family import DataSummary
 from training.graphs import open_session, write_graph
-from training.loop import train
 from training.models.bigram import Bigram
-from training.recipe import DataConfig, load_recipe
+from training.recipe import DataConfig
 
 VOCABULARY = 5
 
@@ -114,12 +110,3 @@ def test_the_graphs_are_the_table(tmp_path):
 def test_images_are_refused():
     with pytest.raises(ValueError, match="expected a text, found images"):
         Bigram(Bigram.Config(), DataSummary("image", (1, 4, 4)))
-
-
-def test_from_recipe_to_a_model_that_the_service_completes_with(tmp_path):
-    settings = {"data.dataset": "synthetic-text", "train.steps": 2, "train.validate_every": 2}
-    recipe = load_recipe("shakespeare-bigram", [f"--{key}={value}" for key, value in settings.items()])
-    dataset = load(recipe.data, None)
-    trained = train(recipe, dataset, tmp_path / "run", {"accelerator": "cpu"}, progress=False)
-    model = load_model(export(recipe, trained, dataset, tmp_path / "exported"), Settings(), "cpu")
-    assert set(model.tasks) == {"complete", "score"}

@@ -1,17 +1,11 @@
-"""The feature network learns classes, gives features before logits, and ships in one graph."""
+"""The feature network learns classes, and gives features before logits."""
 
 import pytest
 import torch
 
-from contract import Capability, read_manifest
-from training.data import load
 from training.data.images import DIGITS, Images, synthetic_images
-from training.export import export
 from training.family import DataSummary, OptimizerConfig
-from training.graphs import open_session
-from training.loop import train
 from training.models.classifier import Classifier
-from training.recipe import load_recipe
 
 SUMMARY = DataSummary("image", (1, 28, 28), class_names=DIGITS)
 TINY = Classifier.Config(widths=(4, 8, 8), features=16)
@@ -58,20 +52,3 @@ def test_data_that_cannot_be_classified_is_refused():
         Classifier(TINY, DataSummary("image", (1, 28, 28)))
     with pytest.raises(ValueError, match=r"sides of 8 or more, found \(1, None, None\)"):
         Classifier(TINY, DataSummary("image", (1, None, None), class_names=DIGITS))
-
-
-def test_a_recipe_is_trained_and_exported_with_embedding_and_logits(tmp_path):
-    overrides = ["--data.dataset=synthetic-images", "--data.batch_size=16", "--model.widths=[4, 8, 8]"]
-    overrides += ["--train.steps=4", "--train.validate_every=4", "--export.batch_sizes=[1, 2, 5]"]
-    recipe = load_recipe("mnist-features", overrides)
-    dataset = load(recipe.data, None)
-    trained = train(recipe, dataset, tmp_path / "run", {"accelerator": "cpu", "devices": 1}, progress=False)
-    directory = export(recipe, trained, dataset, tmp_path)
-    graph = read_manifest(directory).capabilities[Capability.ENCODE]
-    assert [tensor.name for tensor in graph.outputs] == ["embedding", "logits"]
-    x = dataset.validation.at(torch.arange(5))["x"]
-    embedding, logits = open_session(directory / graph.file).run(["embedding", "logits"], {"x": x.numpy()})
-    with torch.no_grad():
-        expected = trained.family.network(x)
-    torch.testing.assert_close(torch.from_numpy(embedding), expected[0], atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.from_numpy(logits), expected[1], atol=1e-4, rtol=0)

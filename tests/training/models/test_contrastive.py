@@ -6,14 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contract import Capability, read_manifest
-from training.data import load
+from contract import Capability
 from training.data.images import Images, synthetic_images
-from training.export import export
 from training.family import DataSummary, OptimizerConfig
-from training.loop import train
 from training.models.contrastive import Contrastive, nt_xent, vicreg
-from training.recipe import load_recipe
 
 SUMMARY = DataSummary("image", (1, 28, 28))
 TINY = Contrastive.Config(widths=(4, 8, 8), features=16, projection=8)
@@ -72,13 +68,9 @@ def test_labels_play_no_part(batch):
     assert losses[0].item() == losses[1].item()
 
 
-def test_a_recipe_is_trained_and_exported_without_the_projector(tmp_path):
-    overrides = ["--data.dataset=synthetic-images", "--data.batch_size=16", "--model.widths=[4, 8, 8]"]
-    overrides += ["--model.features=32", "--train.steps=4", "--export.batch_sizes=[1, 2, 5]"]
-    recipe = load_recipe("mnist-contrastive", overrides)
-    dataset = load(recipe.data, None)
-    trained = train(recipe, dataset, tmp_path / "run", {"accelerator": "cpu", "devices": 1}, progress=False)
-    manifest = read_manifest(export(recipe, trained, dataset, tmp_path))
-    graph = manifest.capabilities[Capability.ENCODE]
-    assert [(tensor.name, tensor.shape[1]) for tensor in graph.outputs] == [("embedding", 32)]
-    assert graph.parity.max_abs_diff <= 1e-4
+def test_what_is_exported_has_no_projector():
+    family = tiny().eval()
+    (graph,) = family.graphs()
+    assert graph.capability is Capability.ENCODE
+    assert graph.module(torch.rand(3, 1, 28, 28)).shape == (3, TINY.features)
+    assert not {*graph.module.parameters()} & {*family.projector.parameters()}

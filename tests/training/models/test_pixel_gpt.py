@@ -8,18 +8,12 @@ import pytest
 import torch
 
 from contract import Capability
-from service.loading import load_model
-from service.settings import Settings
 from tests.training.test_gpt import Cached
-from training.data import load
 from training.data.images import Images, synthetic_images
-from training.export import export
 from training.family import DataSummary, OptimizerConfig
 from training.graphs import open_session, write_graph
 from training.layers.reading_order import NEAR, hats, neighbours
-from training.loop import train
 from training.models.pixel_gpt import PixelGPT
-from training.recipe import load_recipe
 
 SHAPE = (1, 6, 8)
 LEVELS = 4
@@ -189,27 +183,3 @@ def test_a_prompt_in_chunks_where_another_row_was(exported):
 def test_images_of_any_size_are_refused():
     with pytest.raises(ValueError, match="images of one fixed size"):
         PixelGPT(PixelGPT.Config(), DataSummary("image", (1, None, None)))
-
-
-def test_from_recipe_to_a_model_that_the_service_draws_with(tmp_path):
-    settings = {
-        "data.dataset": "synthetic-images",
-        "data.batch_size": 4,
-        "model.layers": 1,
-        "model.width": 32,
-        "model.heads": 2,
-        "model.reach": 1,
-        "model.exact": 2,
-        "train.steps": 2,
-        "train.validate_every": 2,
-        "train.precision": "32-true",
-        "export.batch_sizes": [1, 2],
-        "export.calibration_size": 8,
-    }
-    recipe = load_recipe("mnist-pixel-gpt", [f"--{key}={value}" for key, value in settings.items()])
-    dataset = load(recipe.data, None)
-    trained = train(recipe, dataset, tmp_path / "run", {"accelerator": "cpu"}, progress=False)
-    model = load_model(export(recipe, trained, dataset, tmp_path / "exported"), Settings(), "cpu")
-    assert model.manifest.pixels.model_dump() == {"levels": 256, "start_token": 256}
-    assert model.manifest.context == 28 * 28
-    assert {"generate", "edit", "score"} <= set(model.tasks)

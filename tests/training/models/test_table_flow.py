@@ -1,21 +1,15 @@
 """The flow of tables is a bijection with the Jacobian that its density says, its density integrates to one, it exports."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal
 
-from contract import Capability, read_manifest
-from training.data import load
+from contract import Capability
 from training.data.tables import Rows
-from training.export import export
 from training.family import DataSummary, OptimizerConfig
 from training.graphs import open_session, write_graph
-from training.loop import train
 from training.models.table_flow import TableFlow
-from training.recipe import load_recipe
 
 KINDS = [{"mixing": mixing, "tails": tails} for mixing in ("permutation", "linear") for tails in ("normal", "heavy")]
 
@@ -144,16 +138,3 @@ def test_images_and_single_columns_are_refused():
     for data in (DataSummary("image", (1, 4, 4)), DataSummary("vector", (1,))):
         with pytest.raises(ValueError, match=r"data\.shape: expected vectors of 2 numbers or more, found"):
             TableFlow(TableFlow.Config(), data)
-
-
-def test_from_a_recipe_to_a_model_of_a_table(tmp_path):
-    changes = {"data.dataset": "synthetic-table", "data.batch_size": 64, "model.width": 16, "model.layers": 2}
-    steps = {"train.steps": 8, "train.validate_every": 4, "export.batch_sizes": [1, 3, 8]}
-    recipe = load_recipe("pendigits-flow", [f"--{key}={json.dumps(v)}" for key, v in {**changes, **steps}.items()])
-    data = load(recipe.data, None)
-    trained = train(recipe, data, tmp_path / "run", {"accelerator": "cpu", "devices": 1}, progress=False)
-    manifest = read_manifest(export(recipe, trained, data, tmp_path / "exported"))
-    assert set(manifest.capabilities) == {Capability.LOG_DENSITY, Capability.ENCODE, Capability.DECODE}
-    assert manifest.data.shape == (4,)
-    assert manifest.latent.size == 4
-    assert manifest.calibration.size == 160
