@@ -67,7 +67,11 @@ ALONE: dict[str, dict[str, Any]] = {
         "json": {"image": b64(png(np.random.default_rng(0).random((1, 9, 13)))), "sigma": 0.1},
     },
     "rows": {"path": "/v1/rows/generations", "json": {"n": 7, "seed": 11}},
-    "rows between seeds": {"path": "/v1/rows/generations", "json": {"n": 5, "seeds": [1, 2, 3]}, "headers": {"accept": "text/csv"}},
+    "rows between seeds": {
+        "path": "/v1/rows/generations",
+        "json": {"n": 5, "seeds": [1, 2, 3]},
+        "headers": {"accept": "text/csv"},
+    },
     "scores of images": {"path": "/v1/score", "json": {"inputs": normal_images(9, seed=2).tolist()}},
     "scores of vectors": {"path": "/v1/score", "json": {"model": TABLE, "inputs": [[0.4, 0.5, 0.7], [0.1, 0.2, 0.3]]}},
     "scores of texts": {"path": "/v1/score", "json": {"input": ["To be, or not to be", "a" * 70, "x"]}},
