@@ -18,8 +18,8 @@ from benchmarks.works import WORKS, Work, best_batch, raw_rate
 
 CLIENTS = 64
 BAR = 0.85
-WHAT = f"""{CLIENTS} clients ask for one image at a time. The limit is 1/(1/raw + 1/echo): *raw* is ONNX Runtime alone at its best
-batch size, one single-threaded session for each core, all at once; *echo* is our own service with a model of the same inputs
+WHAT = f"""{CLIENTS} clients ask for one image at a time. The limit is 1/(1/raw + 1/echo): *raw* is ONNX Runtime alone, with the graph
+as the service gives it, at its best batch size, one single-threaded session for each core, all at once; *echo* is our own service with a model of the same inputs
 and outputs that computes nothing."""
 
 
