@@ -5,6 +5,7 @@ more threads, up to twice, or lose, where its operators are small: both are trie
 is tried again now and then. A wide session whose bits differ is never used.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from service.engine.trials import Trials
 log = logging.getLogger("amostra.engine")
 
 _KEPT = 256
+_LAST_SECONDS = 10.0  # that a process which ends waits for a wide session that is being made
 BLANKS = (1, 1), (1, 7), (1, 32), (1, 64), (2, 1), (8, 1)
 """Rows, and tokens of each, for which a text graph's wide session is compared."""
 
@@ -64,9 +66,18 @@ class Width:
         with self._lock:
             widen, self._widen = self._widen, None
         if widen is not None:
-            threading.Thread(target=self._make, args=(widen, feeds), name="amostra-widen", daemon=True).start()
+            thread = threading.Thread(target=self._make, args=(widen, feeds), name="amostra-widen", daemon=True)
+            # An interpreter that ends under a thread in the runtime aborts the process.
+            atexit.register(thread.join, _LAST_SECONDS)
+            thread.start()
 
     def _make(self, widen: Widen, feeds: Sequence[Feed]) -> None:
+        try:
+            self._try(widen, feeds)
+        finally:
+            atexit.unregister(threading.current_thread().join)
+
+    def _try(self, widen: Widen, feeds: Sequence[Feed]) -> None:
         use_all()  # and so do the session's threads, though a worker started this one
         try:
             wide = widen()
