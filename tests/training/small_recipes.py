@@ -83,7 +83,7 @@ RECIPES = {
     "mnist-pixel-gpt": pictures("generate edit score", **TRANSFORMER, reach=1, exact=1),
     "mnist-rbm": pictures("generate score", hidden=16, annealing_steps=20),
     "pendigits-scores": rows("score", points=200, statistics=["knn", "kde", "ensemble"]),
-    "pendigits-flow": rows("embed score", width=16, depth=1, layers=1),
+    "pendigits-flow": rows("sample embed score", width=16, depth=1, layers=1),
     "mnist-vae": pictures("generate restore embed score", widths=[4, 8], samples=3),
 }
 FURTHER = {

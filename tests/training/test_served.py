@@ -143,6 +143,15 @@ def generate(served: Served) -> None:
     return None
 
 
+def sample(served: Served) -> None:
+    """From latents of ours, by the columns' names."""
+    z = noise.normal(SEED, 3, served.graphs[Capability.DECODE].example["z"].shape[1:])
+    drawn = served.ask("/v1/rows/generations", {"n": 3, "latents": z.tolist()}).json()["data"]
+    assert [list(item["row"]) for item in drawn] == [list(served.dataset.summary.column_names)] * 3
+    found = [list(item["row"].values()) for item in drawn]
+    served.assert_same(Capability.DECODE, found, served.by_torch(Capability.DECODE, z)["x"])
+
+
 def edit(served: Served) -> None:
     """The lower half of a picture."""
     image = served.held_out(1)["x"].numpy()
@@ -235,6 +244,7 @@ def complete(served: Served) -> None:
 
 TASKS = {
     "generate": generate,
+    "sample": sample,
     "edit": edit,
     "denoise": denoise,
     "restore": restore,
