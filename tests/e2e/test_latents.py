@@ -14,9 +14,7 @@ from tests.service.api.client import npy, read_npy, read_png
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = {path.parents[1].name: read_manifest(path.parent) for path in ROOT.glob("exported/*/*/manifest.json")}
-CODES = {
-    name: m for name, m in MANIFESTS.items() if {Capability.ENCODE, Capability.DECODE} <= m.capabilities.keys()
-}
+CODES = {name: m for name, m in MANIFESTS.items() if {Capability.ENCODE, Capability.DECODE} <= m.capabilities.keys()}
 IMAGES, ROWS = (sorted(name for name, m in CODES.items() if m.data.kind == kind) for kind in ("image", "vector"))
 EXACT = ("mnist-flow",)
 """Those whose decoder undoes their encoder."""
@@ -52,7 +50,9 @@ def digits(http: httpx.Client) -> np.ndarray:
     known = np.stack([read_png((ROOT / f"docs/pictures/{name}.png").read_bytes())[None] for name in names])
     others = drawn(http, "mnist-gan", n=10, seed=1)
     anything = np.random.default_rng(0).random((10, 1, 28, 28), np.float32)
-    return np.concatenate([known, np.rint(255 * np.concatenate([others, anything]))]).astype(np.float32) / np.float32(255)
+    return np.concatenate([known, np.rint(255 * np.concatenate([others, anything]))]).astype(np.float32) / np.float32(
+        255
+    )
 
 
 def test_there_are_such_models_of_both_kinds() -> None:

@@ -21,7 +21,7 @@ from service.engine.ticket import Ticket
 from service.loading import load_model
 from service.model import LoadedModel
 from service.settings import Settings
-from service.tasks import generate
+from service.tasks import diffuse, generate
 from training.evaluate import EvaluationError, ExportedModel
 
 CHUNK = 500  # images of one job
@@ -36,16 +36,19 @@ class Drawn:
     evaluations: float
 
 
-def draw(model: ExportedModel, n: int, seed: int, labels: NDArray[np.int64] | None = None) -> Drawn:
-    """n images by the model's default sampler; of these classes (n,), where the model draws a class; else they take turns.
+def draw(
+    model: ExportedModel, n: int, seed: int, labels: NDArray[np.int64] | None = None, steps: int | None = None
+) -> Drawn:
+    """n images by the model's default sampler, in its default number of steps or another; of these classes (n,), where the
+    model draws a class; else they take turns.
 
     Raises EvaluationError where the model does not generate images.
     """
-    return _draw(model, n, seed, None if labels is None else tuple(labels.tolist()))
+    return _draw(model, n, seed, None if labels is None else tuple(labels.tolist()), steps)
 
 
 @lru_cache(maxsize=2)
-def _draw(model: ExportedModel, n: int, seed: int, wanted: tuple[int, ...] | None) -> Drawn:
+def _draw(model: ExportedModel, n: int, seed: int, wanted: tuple[int, ...] | None, steps: int | None) -> Drawn:
     loaded = load_model(model.directory.resolve(), Settings(provider="cpu"), "cpu")
     capability = loaded.serving("generate")
     if capability is None:
@@ -54,19 +57,22 @@ def _draw(model: ExportedModel, n: int, seed: int, wanted: tuple[int, ...] | Non
     if loaded.takes(capability, "label"):
         classes = len(loaded.manifest.data.class_names)
         labels = np.arange(n) % max(classes, 1) if wanted is None else np.array(wanted)
-    parts, evaluations = run(loaded, _jobs(loaded, n, seed, labels))
+    parts, evaluations = run(loaded, _jobs(loaded, n, seed, labels, steps))
     return Drawn(np.concatenate(parts), labels, evaluations / n)
 
 
-def _jobs(loaded: LoadedModel, n: int, seed: int, labels: NDArray[np.int64] | None) -> generate.Jobs:
+def _jobs(loaded: LoadedModel, n: int, seed: int, labels: NDArray[np.int64] | None, steps: int | None) -> generate.Jobs:
     """Jobs of CHUNK images, each with a seed of its own, keyed by (seed, chunk)."""
     temperature = loaded.manifest.sampling.temperature
+    course = None if steps is None else diffuse.plan(loaded, steps, None, None, with_class=labels is not None)
     jobs: generate.Jobs = []
     for chunk, first in enumerate(range(0, n, CHUNK)):
         own = int(np.random.SeedSequence([seed, chunk]).generate_state(1)[0])
         part = None if labels is None else labels[first : first + CHUNK]
         size = min(CHUNK, n - first)
-        drawing = generate.Drawing(size, own, part, temperature=1.0 if temperature is None else temperature)
+        drawing = generate.Drawing(
+            size, own, part, course=course, temperature=1.0 if temperature is None else temperature
+        )
         jobs += generate.draw(loaded, drawing)
     return jobs
 

@@ -25,7 +25,9 @@ LEVELS = 256
 EDGES = (0, 1, 3, 7, 14, 24, *range(36, 240, 12), 240, 246, 250, 251, 252, 253, 254, 255, 256)
 BINS = len(EDGES) - 1
 MAX_LOGIT = 8.0  # no bin has less than e^-16 / K of the mass: scores are bounded
-MARGIN = 1e-3  # decoded grey levels keep so far away from the next one, which a picture's rounding to float32 does not reach
+MARGIN = (
+    1e-3  # decoded grey levels keep so far away from the next one, which a picture's rounding to float32 does not reach
+)
 
 
 class GreySpline(nn.Module):

@@ -102,7 +102,9 @@ def test_draw_saves_numbers_and_jpeg(run: Run, tmp_path: Path) -> None:
 
 
 def test_sample_writes_rows_that_can_be_scored(run: Run, tmp_path: Path) -> None:
-    assert well(run("sample", "--n", 3, "--seed", 1, "-o", "rows.csv")) == "3 rows by pendigits-flow, seed 1 → rows.csv\n"
+    assert (
+        well(run("sample", "--n", 3, "--seed", 1, "-o", "rows.csv")) == "3 rows by pendigits-flow, seed 1 → rows.csv\n"
+    )
     assert (tmp_path / "rows.csv").read_text() == well(run("sample", "--n", 3, "--seed", 1))
     first = lines_of(run("sample", "--n", 3, "--seed", 1, "--json"))[0]
     assert (first["model"], first["seed"], set(first["row"])) == (SAMPLER, 1, {"pressure", "flow", "valve"})

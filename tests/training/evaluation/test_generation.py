@@ -13,6 +13,7 @@ from training.evaluation import generation
 from training.evaluation.generation import (
     accuracy_after_training,
     fid,
+    fid_in_steps,
     frechet_distance,
     label_accuracy,
     mode_coverage,
@@ -100,6 +101,19 @@ def test_each_channel_of_stacked_digits_is_judged(synthetic_store, monkeypatch):
     assert divergence.value == pytest.approx(math.log(100))
     with pytest.raises(EvaluationError, match="expected images of 3 digits"):
         stacked_modes(ExportedModel.open(synthetic_store / "mnist-gan" / "1"), None, 0)
+
+
+def test_a_model_of_few_steps_is_measured_in_each_number_of_them(monkeypatch):
+    pixels, labels = synthetic_images(200, seed=0)
+    monkeypatch.setattr(generation, "images", lambda *_: (pixels, labels))
+    monkeypatch.setattr(generation, "SAMPLES", 60)
+    monkeypatch.setattr(generation, "HELD_OUT", 100)
+    figures = fid_in_steps(ExportedModel.open(EXPORTED / "mnist-consistency" / "1"), None, 0)
+    assert [figure.metric for figure in figures] == [f"FID / floor in {n} steps" for n in (2, 3, 4)]
+    assert [(figure.size, figure.note[:2]) for figure in figures] == [(60, f"{n} ") for n in (2, 3, 4)]
+    assert len({figure.value for figure in figures}) == 3
+    with pytest.raises(EvaluationError, match="expected a model of 2 to 8 steps, found 50"):
+        fid_in_steps(ExportedModel.open(EXPORTED / "mnist-diffusion" / "1"), None, 0)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import pytest
 from contract import Manifest, read_manifest
 from tests.bars import BARS, COURSE_MARGIN, MISSED, TEXT_PARAMETERS, Bar
 from training.evaluate import DETERMINISTIC
+from training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = {path.parents[1].name: read_manifest(path.parent) for path in ROOT.glob("exported/*/*/manifest.json")}
@@ -47,6 +48,42 @@ def test_language_models_of_given_sizes_are_better_than_the_report() -> None:
     assert all(float(ours) <= float(report) - COURSE_MARGIN for report, ours in rows)
     shipped = next(f for f in SHIPPED["shakespeare-gpt"].evaluation if f.metric == "validation loss")
     assert float(rows[-1][1]) == pytest.approx(shipped.value, abs=5e-5)
+
+
+FIGURES = {
+    "accuracy": "accuracy",
+    "binary_log_likelihood": "log-likelihood",
+    "bits_per_dim": "bits per dimension",
+    "classification_accuracy_score": "its gap to real",
+    "fid": "FID / floor",
+    "fid_in_steps": "FID / floor in 2 steps",
+    "flagged_share": "flagged at alpha = 0.05",
+    "knn_probe": "3 nearest neighbours",
+    "label_accuracy": "requested digit recognised",
+    "linear_probe": "linear probe",
+    "lines_flagged": "flagged at alpha = 0.01",
+    "lines_told": "AUROC",
+    "mnist_denoising": "SSIM at sigma 0.3",
+    "out_of_distribution": "FPR at 95% TPR",
+    "psnr_set12": "SSIM at sigma 25/255, blind",
+    "psnr_ssim_mnist": "SSIM",
+    "reconstruction_error": "reconstruction error",
+    "scored_corruptions": "FPR at 95% TPR, mean of 12 corruptions",
+    "scored_flagged_shares": "flagged at alpha = 0.01",
+    "scored_omniglot": "AUROC",
+    "scored_simple": "AUROC",
+    "stacked_modes": "modes covered",
+    "table_anomalies": "FPR at 95% TPR",
+    "table_log_likelihood": "log-likelihood",
+    "text_nats_per_char": "perplexity",
+}
+"""One that each metric gives; the youngest of them, where it came to give more."""
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_all_that_its_recipe_wants_is_measured(name: str) -> None:
+    wanted = {FIGURES[metric] for metric in load_recipe(name).evaluate.metrics}
+    assert wanted <= {figure.metric for figure in SHIPPED[name].evaluation}
 
 
 MEASURED_BEFORE = {"mnist-pixel-gpt"}
