@@ -40,19 +40,23 @@ def differences(run: Run, sizes: Sequence[int]) -> dict[int, float]:
 
     In batches of the largest size there is none but that of places: its rows are turned round.
     """
+    worst = by_output(run, sizes)
+    return {size: max(apart[size] for apart in worst.values()) for size in sizes}
+
+
+def by_output(run: Run, sizes: Sequence[int]) -> dict[str, dict[int, float]]:
+    """The same by output."""
     most = sizes[-1]
     numbers = np.arange(most)
     whole = run(numbers)
-
-    def apart(batch: np.ndarray) -> float:
-        found = run(batch)
-        return max(difference(found[name], outputs[batch]) for name, outputs in whole.items())
-
-    worst = {
-        size: max(apart(numbers[first : first + size]) for first in (*range(0, most - size, size), most - size))
-        for size in sizes[:-1]
-    }
-    return worst | {most: apart(numbers[::-1])}
+    worst = {name: dict.fromkeys(sizes, 0.0) for name in whole}
+    for size in sizes:
+        firsts = (*range(0, most - size, size), most - size)
+        for batch in [numbers[::-1]] if size == most else [numbers[first : first + size] for first in firsts]:
+            found = run(batch)
+            for name, outputs in whole.items():
+                worst[name][size] = max(worst[name][size], difference(found[name], outputs[batch]))
+    return worst
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
