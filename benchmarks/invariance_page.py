@@ -106,8 +106,16 @@ def shipped() -> list[Shipped]:
     return [Shipped(directory, read_manifest(directory)) for directory in found]
 
 
-def on_a_cpu(capability: Capability, graph: Graph) -> str:
+def kept(graph: Graph, found: Found) -> bool:
+    """Whether a row has the same bits in all batches that the service gives it on a CPU."""
+    sizes = cpu_sizes(graph)
+    return sizes == (1,) or all(size < sizes[0] for output in found.differs.values() for size in output.sizes)
+
+
+def on_a_cpu(capability: Capability, graph: Graph, found: Found | None) -> str:
     """How the service runs rows there."""
+    if found and not kept(graph, found):
+        return "together: **the promise is broken**"
     sizes = cpu_sizes(graph)
     if sizes == (1,):
         return "one by one"
@@ -139,7 +147,7 @@ def rows() -> Iterator[tuple[str, ...]]:
                 f"`{model.manifest.name}`",
                 f"`{capability.value}`",
                 cpu.said if cpu else UNKNOWN,
-                on_a_cpu(capability, graph),
+                on_a_cpu(capability, graph, cpu),
                 f"{cpu.pair:.2f} ×" if cpu else UNKNOWN,
                 f"{cpu.strict:.2f} ×" if cpu else UNKNOWN,
                 (cuda.said if cuda else UNKNOWN) if there else "—",
