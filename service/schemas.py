@@ -17,6 +17,8 @@ Seed = Annotated[
     Field(ge=0, le=MAX_SEED, description="The same seed gives the same bytes; drawn and returned if left out."),
 ]
 ImageFormat = Annotated[Literal["b64_json", "png", "npy"] | None, Field(description="As the Accept header.")]
+Prompt = Annotated[str | None, Field(max_length=1000, description="A class name, or empty for no wish.")]
+Label = Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")]
 Latents = Annotated[
     list[list[float]] | None, Field(description="n × latent size numbers of unit variance, instead of drawn ones.")
 ]
@@ -44,8 +46,8 @@ class _DrawFields(_Body):
     """What can be said of images that are drawn, whole or in part."""
 
     model: ModelName = None
-    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for no wish.")] = None
-    label: Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")] = None
+    prompt: Prompt = None
+    label: Label = None
     n: Annotated[int, Field(ge=1, description="How many images.")] = 1
     seed: Seed = None
     response_format: ImageFormat = None
@@ -87,8 +89,8 @@ class SampleBody(_Body):
     """POST /v1/rows/generations"""
 
     model: ModelName = None
-    prompt: Annotated[str | None, Field(max_length=1000, description="A class name, or empty for no wish.")] = None
-    label: Annotated[int | None, Field(ge=0, description="A class index, instead of prompt.")] = None
+    prompt: Prompt = None
+    label: Label = None
     n: Annotated[int, Field(ge=1, description="How many rows.")] = 1
     seed: Seed = None
     latents: Latents = None

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from contract import Manifest
 from service.api.aside import aside
 from service.api.headers import header
 from service.codecs import npy, picture
@@ -83,6 +84,14 @@ def _best(accepted: str, offers: tuple[str, ...]) -> str | None:
             if weight < 0 and name in ("*/*", offer, offer.split("/")[0] + "/*"):
                 return offer
     return None
+
+
+def numbered(manifest: Manifest, n: int, labels: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """What an answer says of each thing that was drawn: its number, and its class where it has one."""
+    if labels is None:
+        return [{"index": i} for i in range(n)]
+    names = manifest.data.class_names
+    return [{"index": i, "label": k, "class": names[k]} for i, k in enumerate(labels.tolist())]
 
 
 async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Response:

@@ -1,8 +1,5 @@
 """Routes of images: draw them, draw a part of one anew, remove noise from them, undo what was done to them."""
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,12 +32,11 @@ async def generate(request: Request) -> Response:
     kind = "" if ask.stream else answer.choose(request, OFFERS, ask.response_format)
     model = await asked.model(request, state, ask.model, "generate")
     drawing = _plan(model, ask, _most(model, "generate", state.settings))
-    about = {"model": model.id, **({"seeds": list(drawing.seeds)} if drawing.seeds else {"seed": drawing.seed})}
-    each = _items(model, drawing.n, drawing.labels)
+    about = {"model": model.id, **drawing.origin}
+    each = answer.numbered(model.manifest, drawing.n, drawing.labels)
     if ask.stream:
         return previews.stream(request, state, model, drawing, ask.partial_images or 0, about, each)
-    seed = ask.seed if drawing.takes_seed else 0
-    same = None if seed is None or not state.results.max_bytes else replace(drawing, seed=seed)
+    same = drawing.of_any_seed(ask.seed) if state.results.max_bytes else None
     jobs = generating.draw(model, drawing)
     drawn = np.concatenate(await results(request, state, model, "generate", jobs, same))
     state.metrics.drew(model.id, "generate", len(drawn))
@@ -66,7 +62,9 @@ async def edit(request: Request) -> Response:
     drawn = np.concatenate(await results(request, state, model, "edit", jobs, same))
     state.metrics.drew(model.id, "edit", len(drawn))
     labels = None if label is None else np.full(ask.n, label)
-    return await answer.images(kind, drawn, {"model": model.id, "seed": seed}, _items(model, ask.n, labels))
+    return await answer.images(
+        kind, drawn, {"model": model.id, "seed": seed}, answer.numbered(model.manifest, ask.n, labels)
+    )
 
 
 async def denoise(request: Request) -> Response:
@@ -105,15 +103,7 @@ async def restore(request: Request) -> Response:
     job = restoring.restore(model, images, sigma), samples.work(images, degraded)
     whole = await result(request, state, model, "restore", job, (images, sigma))
     state.metrics.drew(model.id, "restore", len(whole))
-    return await answer.images(kind, whole, {"model": model.id}, _items(model, len(whole)))
-
-
-def _items(model: LoadedModel, n: int, labels: np.ndarray | None = None) -> list[dict[str, Any]]:
-    """What an answer says of each image."""
-    if labels is None:
-        return [{"index": i} for i in range(n)]
-    names = model.manifest.data.class_names
-    return [{"index": i, "label": k, "class": names[k]} for i, k in enumerate(labels.tolist())]
+    return await answer.images(kind, whole, {"model": model.id}, answer.numbered(model.manifest, len(whole)))
 
 
 def _plan(model: LoadedModel, ask: GenerateBody, max_images: int) -> generating.Drawing:

@@ -1,7 +1,6 @@
 """Route of rows: draw them, from a seed, on the way between seeds, or from latents."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,7 @@ async def sample(request: Request) -> Response:
     if ask.n > state.settings.max_rows:
         raise TooLarge(f"n: {ask.n} rows, the limit is {state.settings.max_rows}: ask several times", field="n")
     drawing = _plan(model, ask)
-    seed = ask.seed if drawing.takes_seed else 0
-    same = None if seed is None or not state.results.max_bytes else replace(drawing, seed=seed)
+    same = drawing.of_any_seed(ask.seed) if state.results.max_bytes else None
     drawn = np.concatenate(
         await results(request, state, model, "sample", generating.draw(model, drawing), same)
     )  # (n, D)
@@ -50,7 +48,7 @@ def _plan(model: LoadedModel, ask: SampleBody) -> generating.Drawing:
 
 
 def _answer(kind: str, model: LoadedModel, drawing: generating.Drawing, drawn: np.ndarray) -> Response:
-    about = {"model": model.id, **({"seeds": list(drawing.seeds)} if drawing.seeds else {"seed": drawing.seed})}
+    about = {"model": model.id, **drawing.origin}
     headers = {f"x-amostra-{name}": str(value) for name, value in about.items()}
     if kind == npy.MEDIA_TYPE:
         return Response(npy.encode(drawn), 200, headers, kind)
@@ -58,11 +56,10 @@ def _answer(kind: str, model: LoadedModel, drawing: generating.Drawing, drawn: n
     values = columns.values(drawn, known)
     if kind != answer.JSON:
         return Response(table.written(values, known, kind), 200, headers, kind)
-    return answer.listing({"object": "list", **about}, _items(model, values, drawing.labels))
+    return answer.listing({"object": "list", **about}, _items(model, drawing, values))
 
 
-def _items(model: LoadedModel, values: dict[str, list[Any]], labels: np.ndarray | None) -> Iterator[dict[str, Any]]:
-    classes = model.manifest.data.class_names
-    for i, row in enumerate(zip(*values.values(), strict=True)):
-        of_class = {} if labels is None else {"label": int(labels[i]), "class": classes[labels[i]]}
-        yield {"object": "row", "index": i, **of_class, "row": dict(zip(values, row, strict=True))}
+def _items(model: LoadedModel, drawing: generating.Drawing, values: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    each = answer.numbered(model.manifest, drawing.n, drawing.labels)
+    for about, row in zip(each, zip(*values.values(), strict=True), strict=True):
+        yield {"object": "row", **about, "row": dict(zip(values, row, strict=True))}

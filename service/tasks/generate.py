@@ -11,7 +11,8 @@ and how it is drawn, alone.
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,17 @@ class Drawing:
         """Whether the images depend on `seed`."""
         only_latents = self.noise is not None and self.course is None
         return not self.seeds and not only_latents and self.temperature > 0
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the noise comes from, as an answer says it."""
+        return {"seeds": list(self.seeds)} if self.seeds else {"seed": self.seed}
+
+    def of_any_seed(self, told: int | None) -> "Drawing | None":
+        """What all requests have in common whose result is this one's. `told` is the request's own seed: without one, where
+        it matters, there is no other such request."""
+        seed = told if self.takes_seed else 0
+        return None if seed is None else replace(self, seed=seed)
 
     def unit_noise(self, shape: tuple[int, ...], step: int = 0) -> np.ndarray:
         """The noise of a step: that of step 0 is the latents. Returns (n, *shape) float32."""
