@@ -4,6 +4,7 @@ Features and classes are the judge's (training/evaluation/judge.py); images are 
 each figure stands what real digits get. Labels of drawn digits are as frequent as in the training set.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -79,11 +80,10 @@ def fid(model: ExportedModel, data_root: Path | None, seed: int) -> list[Measure
     the ratio to this floor is the stricter one.
     """
     judge, drawn = judge_of(model), _digits(model, data_root, seed)
-    test = judge.features(_unit(images("mnist", "test", data_root)[0]))
-    real = judge.features(_unit(_training_digits(data_root, seed).pixels))
+    test, real, floor = _real(model, data_root, seed)
     held_out = judge.features(_unit(images("mnist", "train", data_root)[0][-HELD_OUT:]))
     features = judge.features(drawn.x)
-    distance, floor = frechet_distance(test, features), frechet_distance(test, real)
+    distance = frechet_distance(test, features)
     precision, recall = precision_recall(test, features)
     real_precision, real_recall = precision_recall(test, real)
     cost = f"{drawn.evaluations:.4g} evaluations of the network a sample"
@@ -111,8 +111,7 @@ def fid_in_steps(model: ExportedModel, data_root: Path | None, seed: int) -> lis
             f"{model.manifest.name}: expected a model of 2 to {FEW_STEPS} steps, found {own.max_steps}"
         )
     judge = judge_of(model)
-    test = judge.features(_unit(images("mnist", "test", data_root)[0]))
-    floor = frechet_distance(test, judge.features(_unit(_training_digits(data_root, seed).pixels)))
+    test, _, floor = _real(model, data_root, seed)
     figures = []
     for steps in (n for n in range(1, own.max_steps + 1) if n != own.steps):
         drawn = _digits(model, data_root, seed, steps)
@@ -221,6 +220,15 @@ def mode_coverage(modes: NDArray[np.int64], number: int) -> tuple[int, float]:
     shares = np.bincount(modes, minlength=number) / len(modes)
     present = shares[shares > 0]
     return len(present), float((present * np.log(present * number)).sum())
+
+
+@lru_cache(maxsize=1)
+def _real(model: ExportedModel, data_root: Path | None, seed: int) -> tuple[Array, Array, float]:
+    """The judge's features of the test digits and of as many training digits as are drawn, and their distance, the floor."""
+    judge = judge_of(model)
+    test = judge.features(_unit(images("mnist", "test", data_root)[0]))
+    real = judge.features(_unit(_training_digits(data_root, seed).pixels))
+    return test, real, frechet_distance(test, real)
 
 
 def _digits(model: ExportedModel, data_root: Path | None, seed: int, steps: int | None = None) -> Drawn:
