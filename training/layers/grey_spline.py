@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.layers.spline_flow import ALIGNMENT
+from training.layers.spline_flow import aligned
 
 LEVELS = 256
 EDGES = (0, 1, 3, 7, 14, 24, *range(36, 240, 12), 240, 246, 250, 251, 252, 253, 254, 255, 256)
@@ -134,8 +134,7 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
 def _log(x: Tensor) -> Tensor:
     """log x (B, ...) of the same bits in any batch: a processor's vector holds numbers of one row, and none is left over."""
     flat = x.reshape(x.shape[0], -1)
-    size = flat.shape[1]
-    return F.pad(flat, (0, -size % ALIGNMENT), value=1.0).log()[:, :size].reshape(x.shape)
+    return aligned(flat).log()[:, : flat.shape[1]].reshape(x.shape)
 
 
 def _normal_tail_inverse(tail: Tensor) -> Tensor:

@@ -23,6 +23,11 @@ Tails = Literal["normal", "heavy"]
 ALIGNMENT = 16  # logarithms are taken of rows of so many: a processor's vector holds one row, in batches of any size
 
 
+def aligned(x: Tensor) -> Tensor:
+    """Rows (B, N) with ones after them, as many numbers as fill whole vectors, for a logarithm to be taken of."""
+    return F.pad(x, (0, -x.shape[1] % ALIGNMENT), value=1.0)
+
+
 class Columns(nn.Module):
     """Each column standardised, or arcsinh of it, standardised again."""
 
@@ -159,8 +164,7 @@ class SplineFlow(nn.Module):
         for mixing, coupling in zip(self.mixings, self.couplings, strict=True):
             z, slope = coupling(mixing(z))
             slopes.append(slope)
-        all_slopes = torch.cat(slopes, dim=1)
-        all_slopes = F.pad(all_slopes, (0, -all_slopes.shape[1] % ALIGNMENT), value=1.0)
+        all_slopes = aligned(torch.cat(slopes, dim=1))
         log_slopes = all_slopes.log() @ z.new_ones(all_slopes.shape[1], 1)
         constant = self.columns.log_abs_det().double() + sum(m.log_abs_det() for m in self.mixings)
         return z, log_slopes.squeeze(1) + constant

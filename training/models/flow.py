@@ -29,9 +29,8 @@ HALF_LEVEL = 0.5 / (LEVELS - 1)
 class LogDensity(nn.Module):
     """The `log_density` graph: x = k/255, (B, 1, H, W) -> log_prob (B,) and its map, at the centre of the grey level.
 
-    The sums are matrix products, which round alike in any
-    batch where reductions do not: over each row of pixels, then over the rows, for summing all 784 in turn is off by up
-    to 5e-4 nats, and this by 2e-4.
+    The sums are matrix products, which round alike in any batch where reductions do not: over each row of pixels, then
+    over the rows, for summing all 784 in turn is off by up to 5e-4 nats, and this by 2e-4.
     """
 
     def __init__(self, flow: CoarseToFine):
