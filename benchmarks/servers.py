@@ -129,12 +129,12 @@ def together(
 
 
 def _start(server: Callable[[], AbstractContextManager[Served]]) -> tuple[AbstractContextManager[Served], Served]:
+    manager = server()
     try:
-        manager = server()
         return manager, manager.__enter__()
     except NotReady:  # some servers give up on their own children where the cores have much to do
-        manager = server()
-        return manager, manager.__enter__()
+        again = server()
+        return again, again.__enter__()
 
 
 def _served_or_failure(start: Future[tuple[AbstractContextManager[Served], Served]]) -> Served | NotReady:
