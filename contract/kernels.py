@@ -8,7 +8,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-_INT64, _INTS = 7, 7  # TensorProto's number of the type, and AttributeProto's
+_FLOAT, _INT64, _FLOAT16 = 1, 7, 10  # TensorProto's numbers of the types
+_INT, _INTS = 2, 7  # AttributeProto's
+_ATTENTION_FLOATS = (0, 1, 2, 7, 8)  # inputs of GroupQueryAttention: queries, keys, values, and the rotary tables
 
 
 def choose_kernels() -> None:
@@ -41,6 +43,40 @@ def transpose_convolutions(model: Any) -> bool:
         _transpose(graph, convolution, shuffle, shapes[convolution.input[1]])
         found = True
     return found
+
+
+def halve_attention(model: Any) -> frozenset[str]:
+    """Have GroupQueryAttention compute in float16, keys and values too, and all else in float32 as before: on CUDA it has no
+    other kernels. Returns the names of the inputs and outputs that are float16 now."""
+    graph, nodes = model.graph, []
+    attentions = [node for node in graph.node if node.op_type == "GroupQueryAttention"]
+    caches = {name for node in attentions for name in (*node.input[3:5], *node.output[1:3])} - {""}
+    for node in graph.node:
+        attends = node.op_type == "GroupQueryAttention"
+        for i, name in enumerate(node.input):
+            if name and (i in _ATTENTION_FLOATS if attends else name in caches):
+                to = _FLOAT16 if attends else _FLOAT
+                node.input[i] = f"{name}, input {i} of {node.output[0]}"
+                nodes.append(_cast(node, name, node.input[i], to))
+        nodes.append(node)
+        if attends:
+            result, node.output[0] = node.output[0], f"{node.output[0]} in float16"
+            nodes.append(_cast(node, node.output[0], result, _FLOAT))
+    for port in (*graph.input, *graph.output):
+        if port.name in caches:
+            port.type.tensor_type.elem_type = _FLOAT16
+    kept = [value for value in graph.value_info if value.name not in caches]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return frozenset(caches)
+
+
+def _cast(like: Any, value: str, result: str, to: int) -> Any:
+    cast = type(like)(op_type="Cast", input=[value], output=[result])
+    cast.attribute.add(name="to", type=_INT, i=to)
+    return cast
 
 
 def _weight_shapes(graph: Any) -> dict[str, tuple[int, ...]]:

@@ -48,10 +48,10 @@ class Agreement(_Strict):
 class Graph(FileRef):
     """One ONNX file, its signature, and how well it was checked at export.
 
-    `parity` compares it with torch; `float16` compares it with torch where it computes in float16, as a GPU may where that
-    is within the tolerance; `batch_invariance` compares a row in batches of different sizes. `density`
-    says what `log_prob` is: exact, a lower bound, an unnormalised (negative) energy, or a critic's score: no density at
-    all, but higher for what looks real to a discriminator.
+    `parity` compares it with torch; `float16` compares it with torch where it computes in float16, of `next_token` in the
+    attention alone, as a GPU may where that is within the tolerance; `batch_invariance` compares a row in batches of different
+    sizes. `density` says what `log_prob` is: exact, a lower bound, an unnormalised (negative) energy, or a critic's score: no
+    density at all, but higher for what looks real to a discriminator.
     """
 
     inputs: tuple[TensorSpec, ...]

@@ -14,6 +14,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 TOLERANCE = 2e-3
 """Of an output, against torch in float32: half a grey level of 255, for images."""
+LOGITS_TOLERANCE = 2e-2
+"""Of a logit, in nats: the odds of two tokens change by 4% at most."""
 
 
 class NoFloat16(ValueError):

@@ -8,7 +8,8 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from contract.kernels import choose_kernels, transpose_convolutions
+from contract.kernels import choose_kernels, halve_attention, transpose_convolutions
+from tests.toys import graphs
 
 TILED = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 FLOAT = onnx.TensorProto.FLOAT
@@ -109,3 +110,42 @@ def test_a_convolution_that_others_need_stays() -> None:
     assert transpose_convolutions(model)
     assert [node.op_type for node in model.graph.node].count("Conv") == 1
     np.testing.assert_allclose(_run(model), before, rtol=1e-5, atol=1e-5)
+
+
+class TestAttentionInFloat16:
+    def test_of_a_text_graph_the_attention_alone_is_rounded(self) -> None:
+        model = graphs.next_token(graphs.Language(11, 16))[0]
+        before = {
+            node.op_type: len([n for n in model.graph.node if n.op_type == node.op_type]) for node in model.graph.node
+        }
+        changed = halve_attention(model)
+        caches = {f"{i}.{kind}" for i in range(2) for kind in ("key", "value")}
+        assert changed == {f"{side}.{name}" for side in ("past_key_values", "present") for name in caches}
+        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        for port in (*session.get_inputs(), *session.get_outputs()):
+            assert (port.type == "tensor(float16)") == (port.name in changed)
+        after = {name: len([n for n in model.graph.node if n.op_type == name]) for name in before}
+        assert after == before | {
+            "Cast": before["Cast"] + 2 * 4
+        }  # queries with keys and values, two tables, the result
+
+    def test_logits_are_close_and_not_the_same(self) -> None:
+        plain, halved = graphs.next_token(graphs.Language(11, 16))[0], graphs.next_token(graphs.Language(11, 16))[0]
+        halve_attention(halved)
+        found = []
+        for model, kind in ((plain, np.float32), (halved, np.float16)):
+            session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            caches = [port.name for port in session.get_inputs() if port.name.startswith("past")]
+            feed = {
+                "input_ids": np.arange(7)[None],
+                "seqlens_k": np.int32([6]),
+                "total_sequence_length": np.array(7, np.int32),
+            }
+            found.append(session.run(["logits"], feed | {n: np.zeros((1, 1, 16, 16), kind) for n in caches})[0])
+        assert 0 < np.abs(found[0] - found[1]).max() < 1e-2
+
+    def test_a_graph_without_attention_is_as_it_was(self) -> None:
+        model = _upsampling()
+        before = model.SerializeToString()
+        assert halve_attention(model) == frozenset()
+        assert model.SerializeToString() == before

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from contract import Capability
 from training.graphs import open_session, to_onnx, write_graph
+from training.half import LOGITS_TOLERANCE
 from training.layers.transformer import attention_by_rows
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
@@ -131,6 +132,15 @@ def test_the_fitted_temperature_is_the_best_one_and_goes_into_the_graphs(tiny_gp
         cold = step.reference(*prompt.values())
         gpt.temperature.fill_(2 * float(gpt.temperature))
         torch.testing.assert_close(step.reference(*prompt.values()), cold / 2)
+
+
+def test_its_attention_may_be_in_float16(tiny_gpt, tiny_data, tmp_path):
+    graph = next(g for g in tiny_gpt.graphs() if g.capability is Capability.NEXT_TOKEN)
+    written = write_graph(graph, tiny_data.validation, tmp_path, (1, 2, 8))
+    assert written.float16.tolerance == LOGITS_TOLERANCE
+    assert written.parity.max_abs_diff < written.float16.max_abs_diff < LOGITS_TOLERANCE
+    assert written.float16.batch_sizes == (8,)
+    assert all(port.dtype != "float16" for port in (*written.inputs, *written.outputs))  # the file is as it was
 
 
 def test_an_embedding_has_length_one_and_ignores_padding(tiny_gpt, tiny_data, tmp_path):

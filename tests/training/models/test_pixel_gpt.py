@@ -12,6 +12,7 @@ from tests.training.test_gpt import Cached
 from training.data.images import Images, synthetic_images
 from training.family import DataSummary, OptimizerConfig
 from training.graphs import open_session, write_graph
+from training.half import LOGITS_TOLERANCE
 from training.layers.reading_order import NEAR, hats, neighbours
 from training.models.pixel_gpt import PixelGPT
 
@@ -146,6 +147,12 @@ def test_the_graphs_agree_with_torch(exported):
     for graph in graphs.values():
         assert graph.parity.max_abs_diff <= graph.parity.tolerance
         assert graph.batch_invariance.max_abs_diff == 0
+
+
+def test_its_attention_may_be_in_float16_though_it_reads_its_keys_itself(exported):
+    graphs, _ = exported
+    found = graphs[Capability.NEXT_TOKEN].float16
+    assert 0 < found.max_abs_diff <= found.tolerance == LOGITS_TOLERANCE
 
 
 def test_the_cached_graph_gives_every_pixels_probability(exported):
