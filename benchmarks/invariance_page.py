@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from contract import Capability, Manifest, read_manifest
 from contract.manifest import Graph
 from service.providers import cpu_sizes, fixed_shapes, runs_on
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE, RECORD = ROOT / "docs" / "batch-invariance.md", ROOT / "docs" / "batch-invariance.jsonl"
@@ -125,8 +126,10 @@ def on_a_cpu(capability: Capability, graph: Graph, found: Found | None) -> str:
 
 def on_cuda(capability: Capability, graph: Graph) -> str:
     """How the service runs rows there."""
-    if runs_on(capability, "cuda") == "cpu":
+    if runs_on(capability, graph, Settings(), "cuda") == "cpu":
         return "on the CPU"
+    if capability is Capability.NEXT_TOKEN:
+        return "all in every step"
     return "together, in sizes that agree" if fixed_shapes(graph) else "one by one"
 
 
@@ -142,7 +145,7 @@ def rows() -> Iterator[tuple[str, ...]]:
     for model in shipped():
         for capability, graph in model.manifest.capabilities.items():
             cpu, cuda = (of_this(graph, record.get((p, model.key(capability)))) for p in PROVIDERS)
-            there = runs_on(capability, "cuda") == "cuda"
+            there = runs_on(capability, graph, Settings(), "cuda") == "cuda" and capability is not Capability.NEXT_TOKEN
             yield (
                 f"`{model.manifest.name}`",
                 f"`{capability.value}`",

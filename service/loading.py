@@ -6,6 +6,7 @@ are read without pickle.
 
 import io
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,17 +24,20 @@ from contract.manifest import Calibration, FileRef, Graph
 from service import trial
 from service.engine.brake import Brake, BrakedSession
 from service.engine.concatenating_graph import Concatenation
-from service.engine.held_rows import bytes_per_row
+from service.engine.device_text import DeviceTokenGraph
+from service.engine.key_values import bytes_per_row
 from service.engine.rows import RowRunner
 from service.engine.sequence_parts import SequenceParts, Sequences
 from service.engine.sequences import SequenceRunner
 from service.engine.width import Widen
 from service.model import LoadedModel
-from service.on_device import device_runner
-from service.providers import CPU, cpu_sizes, device_sizes, fixed_shapes
-from service.sessions import ModelRefused, open_session, read_file
+from service.on_device import device_runner, device_sequences
+from service.providers import CPU, cpu_sizes, device_sizes, fixed_shapes, runs_on
+from service.sessions import ModelRefused, open_mover, open_session, read_file
 from service.settings import Settings
 from service.signing import SigningError, Verifier
+
+log = logging.getLogger("amostra.loading")
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PART_SLOTS = 8
@@ -41,6 +45,9 @@ _PART_SLOTS = 8
 _PART_BYTES = 10 * 2**20
 """The most weights of a graph that is written in parts; of larger ones each part would wait for the memory."""
 _loads = itertools.count(1)
+
+Make = Callable[..., BrakedSession]
+"""Opens a session of a graph, on a device and with so many threads."""
 
 
 def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
@@ -65,22 +72,16 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     providers: dict[Capability, str] = {}
     brake = Brake()
     for capability, graph in manifest.capabilities.items():
-        make = partial(open_session, directory, capability, graph, settings, device, brake)
-        session = make(settings.intra_op_threads)
-        providers[capability] = session.get_providers()[0]
-        if providers[capability] != CPU:
-            runners[capability] = _device_runner(session, device, graph, manifest, settings, make)
+        place = runs_on(capability, graph, settings, device)
+        if place != device:
+            log.info("%s: %s stays on the CPU", found, graph.file)
+        make = partial(open_session, directory, capability, graph, settings, brake=brake)
+        moved = _on_device(make, place, graph, manifest, settings) if place != "cpu" else None
+        if moved is not None:
+            runners[capability], providers[capability] = moved
             continue
-        sizes = cpu_sizes(graph)
-        # Where rows depend on their batch, threads may matter too.
-        exact = sizes != (1,)
-        narrow = settings.intra_op_threads < settings.workers
-        widen = partial(make, settings.workers) if exact and narrow else None
-        if capability is Capability.NEXT_TOKEN:
-            size = sum((directory / ref.file).stat().st_size for ref in (graph, *graph.external_data))
-            runners[capability] = _sequences(session, graph, manifest, settings, widen, size)
-        else:
-            runners[capability] = RowRunner(session, "cpu", sizes, widen)
+        providers[capability] = CPU
+        runners[capability] = _on_cpu(partial(make, device="cpu"), directory, capability, manifest, settings)
     model = LoadedModel(
         manifest=manifest,
         key=f"{manifest.name}@{manifest.version}#{next(_loads)}",
@@ -97,6 +98,21 @@ def load_model(directory: Path, settings: Settings, device: str) -> LoadedModel:
     return model
 
 
+def _on_cpu(
+    make: Make, directory: Path, capability: Capability, manifest: Manifest, settings: Settings
+) -> RowRunner | Sequences:
+    session, graph = make(threads=settings.intra_op_threads), manifest.capabilities[capability]
+    sizes = cpu_sizes(graph)
+    # Where rows depend on their batch, threads may matter too.
+    exact = sizes != (1,)
+    narrow = settings.intra_op_threads < settings.workers
+    widen = partial(make, threads=settings.workers) if exact and narrow else None
+    if capability is Capability.NEXT_TOKEN:
+        weights = sum((directory / ref.file).stat().st_size for ref in (graph, *graph.external_data))
+        return _sequences(session, graph, manifest, settings, widen, weights)
+    return RowRunner(session, "cpu", sizes, widen)
+
+
 def _sequences(
     session: ort.InferenceSession,
     graph: Graph,
@@ -105,61 +121,72 @@ def _sequences(
     widen: Widen | None,
     weights: int,
 ) -> Sequences:
+    slots = _slots(session, graph, manifest, settings)
+    sizes = cpu_sizes(graph)
+    exact, company = sizes != (1,), sizes[0] > 1
+    grown = None
+    if concatenates(graph.inputs):
+        vocabulary = manifest.text.vocabulary if manifest.text else session.get_outputs()[0].shape[-1]
+        grown = Concatenation(vocabulary, together=exact, company=company)
+    most = slots // _PART_SLOTS if exact and weights <= _PART_BYTES else 1
+    parts = max(1, min(settings.workers, most))
+    make = partial(
+        SequenceRunner,
+        session,
+        context=manifest.context,
+        chunk=settings.prefill_chunk,
+        company=company and grown is None,
+        together=exact,
+        reuse=exact and grown is None,  # how a prompt is cut may change last bits
+        widen=cache(widen) if widen is not None else None,
+        concatenation=grown,
+    )
+    return SequenceParts([make(slots=(slots + i) // parts) for i in range(parts)])
+
+
+def _slots(session: ort.InferenceSession, graph: Graph, manifest: Manifest, settings: Settings) -> int:
+    """How many sequences have their keys and values in memory. Raises ModelRefused where there is no room for one."""
     try:
         each = bytes_per_row(session, manifest.context)
-        budget = settings.text_cache_mb * 2**20
-        if each > budget:
-            raise ModelRefused(
-                f"{graph.file}: expected keys and values of a sequence within AMOSTRA_TEXT_CACHE_MB = "
-                f"{settings.text_cache_mb} MB, found {each / 2**20:.1f} MB: allow more"
-            )
-        sizes = cpu_sizes(graph)
-        exact, company = sizes != (1,), sizes[0] > 1
-        grown = None
-        if concatenates(graph.inputs):
-            vocabulary = manifest.text.vocabulary if manifest.text else session.get_outputs()[0].shape[-1]
-            grown = Concatenation(vocabulary, together=exact, company=company)
-        slots = min(settings.text_slots, budget // each if each else settings.text_slots)
-        most = slots // _PART_SLOTS if exact and weights <= _PART_BYTES else 1
-        parts = max(1, min(settings.workers, most))
-        make = partial(
-            SequenceRunner,
-            session,
-            context=manifest.context,
-            chunk=settings.prefill_chunk,
-            company=company and grown is None,
-            together=exact,
-            reuse=exact and grown is None,  # how a prompt is cut may change last bits
-            widen=cache(widen) if widen is not None else None,
-            concatenation=grown,
-        )
-        return SequenceParts([make(slots=(slots + i) // parts) for i in range(parts)])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError) as error:
         expected = "float32 or float16 caches with fixed numbers of heads and of elements"
         raise ModelRefused(f"{graph.file}: expected {expected}, found {error}") from error
-
-
-def _device_runner(
-    session: BrakedSession,
-    device: str,
-    graph: Graph,
-    manifest: Manifest,
-    settings: Settings,
-    make: Callable[..., BrakedSession],
-) -> RowRunner:
-    sizes = device_sizes(settings)
-    rng = np.random.default_rng(0)
-    recorded = partial(make, settings.intra_op_threads, captured=True) if settings.cuda_graphs == "auto" else None
-    with _bounded(graph, settings.hang_seconds, session.brake.pull):
-        return device_runner(
-            f"{manifest.name}@{manifest.version} {graph.file}",
-            session,
-            device,
-            {t.name: example_rows(t, manifest, sizes[-1], rng) for t in graph.inputs},
-            sizes,
-            fixed=fixed_shapes(graph),
-            recorded=recorded,
+    budget = settings.text_cache_mb * 2**20
+    if each > budget:
+        raise ModelRefused(
+            f"{graph.file}: expected keys and values of a sequence within AMOSTRA_TEXT_CACHE_MB = "
+            f"{settings.text_cache_mb} MB, found {each / 2**20:.1f} MB: allow more"
         )
+    return min(settings.text_slots, budget // each) if each else settings.text_slots
+
+
+def _on_device(
+    make: Make, device: str, graph: Graph, manifest: Manifest, settings: Settings
+) -> tuple[RowRunner | Sequences, str] | None:
+    """What runs a graph on another device, and the provider; None where it cannot be there."""
+    threads = settings.intra_op_threads
+    session = make(device=device, threads=threads)
+    provider = session.get_providers()[0]
+    if provider == CPU:
+        return None
+    name = f"{manifest.name}@{manifest.version} {graph.file}"
+    recorded = partial(make, device=device, threads=threads, captured=True) if settings.cuda_graphs == "auto" else None
+    if manifest.capabilities.get(Capability.NEXT_TOKEN) is graph:
+        slots, context = _slots(session, graph, manifest, settings), manifest.context
+
+        def text() -> DeviceTokenGraph:
+            mover = open_mover(session, context, settings, graph)
+            return DeviceTokenGraph(make(device="cpu", threads=threads), session, mover, slots, context, device)
+
+        tolerance = graph.float16.tolerance if graph.float16 is not None else 0.0
+        with _bounded(graph, settings.hang_seconds, session.brake.pull):
+            found = device_sequences(name, text, chunk=settings.prefill_chunk, tolerance=tolerance, recorded=recorded)
+        return None if found is None else (found, provider)
+    with _bounded(graph, settings.hang_seconds, session.brake.pull):
+        sizes, rng = device_sizes(settings), np.random.default_rng(0)
+        rows = {t.name: example_rows(t, manifest, sizes[-1], rng) for t in graph.inputs}
+        fixed = fixed_shapes(graph)
+        return device_runner(name, session, device, rows, sizes, fixed=fixed, recorded=recorded), provider
 
 
 def _tokenizer(directory: Path, manifest: Manifest) -> Tokenizer | None:

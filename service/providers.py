@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import onnxruntime as ort
 
-from contract import Capability
+from contract import Capability, concatenates
 from contract.manifest import Graph
 from service.engine.sizes import BUCKETS
 from service.settings import Settings
@@ -91,18 +91,24 @@ def find_device(wanted: str, machine: Machine = MACHINE) -> str:
     return "cpu"
 
 
-def runs_on(capability: Capability, device: str) -> str:
+def runs_on(capability: Capability, graph: Graph, settings: Settings, device: str) -> str:
     """Where a graph runs on a machine whose device is this.
 
-    Text and pixels stay on the CPU: attention over a shared key/value buffer in float32 has a kernel for it only, and the
-    engine moves sequences from row to row in host memory.
+    Attention over a shared key/value buffer has kernels in float16 only on a GPU, so text goes there where that may be
+    rounded. Graphs whose keys and values grow by concatenation, or that have none, stay on the CPU.
     """
-    return "cpu" if capability is Capability.NEXT_TOKEN else device
+    if capability is not Capability.NEXT_TOKEN:
+        return device
+    return device if _attends(graph) and halved(graph, settings) and not concatenates(graph.inputs) else "cpu"
+
+
+def _attends(graph: Graph) -> bool:
+    return any(spec.name.startswith("past_key_values.") for spec in graph.inputs)
 
 
 def halved(graph: Graph, settings: Settings) -> bool:
-    """Whether a GPU may compute in float16 (or TF32, whose mantissa is as short): by the operator, and by the parity that
-    was measured at export."""
+    """Whether a GPU may compute in float16 (or TF32, whose mantissa is as short; of text the attention alone): by the operator,
+    and by the parity that was measured at export."""
     measured = graph.float16
     return settings.precision == "auto" and measured is not None and measured.max_abs_diff <= measured.tolerance
 
@@ -115,7 +121,7 @@ def fixed_shapes(graph: Graph) -> bool:
 def providers_of(graph: Graph, settings: Settings, device: str, *, captured: bool = False) -> list[Provider]:
     """The execution providers of a graph on a device, the preferred one first.
 
-    `captured` is for a session whose runs can be CUDA graphs. TensorRT is given only what may be rounded, for it has no
+    `captured` is for a session whose runs can be CUDA graphs. Of graphs that attend only the attention may be rounded. TensorRT is given only what may be rounded, for it has no
     switch for TF32, and only fixed shapes, for it builds an engine, which takes minutes, for each range of them.
     """
     found: list[Provider] = [(CPU, {})]
@@ -126,7 +132,7 @@ def providers_of(graph: Graph, settings: Settings, device: str, *, captured: boo
         "cudnn_conv_algo_search": "HEURISTIC",
         # Batches come in a few sizes: what the largest needs is enough for all.
         "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": halved(graph, settings),
+        "use_tf32": halved(graph, settings) and not _attends(graph),
         "enable_cuda_graph": captured,
     }
     found.insert(0, (CUDA, cuda))

@@ -7,7 +7,7 @@ of their own, and a session's real inputs and outputs are compared with the mani
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ import onnx
 import onnxruntime as ort
 
 from contract import Capability, TensorSpec
-from contract.kernels import choose_kernels, transpose_convolutions
+from contract.kernels import choose_kernels, halve_attention, transpose_convolutions
 from contract.manifest import FileRef, Graph
 from service.engine.brake import Brake, BrakedSession
+from service.engine.device_text import mover_of
 from service.engine.rows import NUMPY
-from service.providers import CPU, CUDA, halved, providers_of, runs_on
+from service.providers import CPU, CUDA, halved, providers_of
 from service.settings import Settings
 
 log = logging.getLogger("amostra.loading")
@@ -46,7 +47,8 @@ def open_session(
 ) -> BrakedSession:
     """A session of one graph, that keeps its signature and obeys the brake. Raises ModelRefused.
 
-    `captured` asks for one whose runs can be CUDA graphs, which ONNX Runtime refuses where parts of it run elsewhere.
+    `captured` asks for one whose runs can be CUDA graphs, which ONNX Runtime refuses where parts of it run elsewhere. On a
+    GPU a text's keys and values are float16, whatever the manifest says.
     """
     blob = read_file(directory, graph)
     proto = _checked(blob, graph, directory)
@@ -62,10 +64,7 @@ def open_session(
     else:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    place = runs_on(capability, device)
-    if place != device:
-        log.info("%s/%s: %s stays on the CPU", directory.parent.name, directory.name, graph.file)
-    wanted = providers_of(graph, settings, place, captured=captured)
+    wanted = providers_of(graph, settings, device, captured=captured)
     first = wanted[0][0]
     options.use_deterministic_compute = first != CPU
     if first == CPU:
@@ -74,8 +73,12 @@ def open_session(
         # Weights are not in it, so that they go with their model.
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(directory))
+    in_half: frozenset[str] = frozenset()
     try:
-        if first == CUDA and halved(graph, settings):
+        if first == CUDA and capability is Capability.NEXT_TOKEN:
+            in_half = halve_attention(proto)
+            blob = proto.SerializeToString()
+        elif first == CUDA and halved(graph, settings):
             blob = _in_float16(proto, directory)
         elif first == CPU and transpose_convolutions(proto):
             blob = proto.SerializeToString()
@@ -87,9 +90,21 @@ def open_session(
         if settings.provider in ("cuda", "tensorrt"):
             raise ModelRefused(message)
         log.warning("%s/%s: %s", directory.parent.name, directory.name, message)
-    _check_ports(graph.file, "input", graph.inputs, session.get_inputs())
-    _check_ports(graph.file, "output", graph.outputs, session.get_outputs())
+    for side, specs, ports in (
+        ("input", graph.inputs, session.get_inputs()),
+        ("output", graph.outputs, session.get_outputs()),
+    ):
+        found = [s.model_copy(update={"dtype": "float16"}) if s.name in in_half else s for s in specs]
+        _check_ports(graph.file, side, found, ports)
     return session
+
+
+def open_mover(session: BrakedSession, context: int, settings: Settings, graph: Graph) -> BrakedSession:
+    """A session of the graph that moves rows of a text's keys and values, on the same device."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    wanted = providers_of(graph, settings, "cpu" if session.get_providers()[0] == CPU else "cuda")
+    return BrakedSession(session.brake, mover_of(session, context), options, providers=wanted)
 
 
 def _in_float16(proto: onnx.ModelProto, directory: Path) -> bytes:
@@ -176,7 +191,7 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
             yield tensor.indices
 
 
-def _check_ports(file: str, side: str, expected: tuple[TensorSpec, ...], found: list) -> None:
+def _check_ports(file: str, side: str, expected: Sequence[TensorSpec], found: list) -> None:
     real = {p.name: p for p in found}
     for spec in expected:
         port = real.pop(spec.name, None)

@@ -12,34 +12,27 @@ import numpy as np
 import onnxruntime as ort
 
 from service.engine.job import SequenceCall
+from service.engine.key_values import Caches, HostKeyValues, KeyValues
 from service.samplers.tokens import Choice
 
 NONE = -1
 """No token."""
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-
-def bytes_per_row(session: ort.InferenceSession, context: int) -> int:
-    """Memory of one row's keys and values. Raises as Rows does."""
-    shapes = ((p.shape[1], p.shape[3], p.type) for p in session.get_inputs() if p.name.startswith("past_key_values."))
-    return sum(heads * context * width * np.dtype(_TYPES[kind]).itemsize for heads, width, kind in shapes)
 
 
 class Rows:
-    """`count` rows, of which those before `first` are nobody's. A row that is free keeps what it holds.
+    """`first + slots` rows, of which those before `first` are nobody's. A row that is free keeps what it holds. Keys and values
+    are in the CPU's memory, where no other is given.
 
     Raises KeyError, TypeError or ValueError where the graph's caches have no fixed numbers of heads and of elements.
     """
 
-    def __init__(self, session: ort.InferenceSession, first: int, slots: int, context: int) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, first: int, slots: int, context: int, memory: KeyValues | None = None
+    ) -> None:
         self.count = rows = first + slots
         self.context = context
+        self.memory = memory or HostKeyValues(session, rows, context)
         self.numbers = np.arange(rows)
-        self.caches: dict[str, np.ndarray] = {}  # [rows, H_kv, context, E]
-        for port in session.get_inputs():
-            if port.name.startswith("past_key_values."):
-                heads, width = port.shape[1], port.shape[3]
-                self.caches[port.name] = np.zeros((rows, heads, context, width), _TYPES[port.type])
         # At position p: a token that the row holds or feeds next, the randomness of its choice, and what is given there.
         self.tokens = np.zeros((rows, context + 1), np.int64)
         self.uniform = np.zeros((rows, context + 1))
@@ -57,6 +50,12 @@ class Rows:
         self._clock = 0
         self._beside: tuple[Rows, ...] = ()
         self._moving = threading.RLock()  # around all that puts a beginning elsewhere, or another in its place
+
+    @property
+    def caches(self) -> Caches:
+        """Keys and values that are in the CPU's memory."""
+        assert isinstance(self.memory, HostKeyValues), "nobody else reads them"
+        return self.memory.arrays
 
     @staticmethod
     def stand_together(buffers: "Sequence[Rows]") -> None:
@@ -82,8 +81,14 @@ class Rows:
 
     def _take_over(self, row: int, prompt: np.ndarray, *, reuse: bool) -> None:
         """Put the prompt's tokens into the row, and the keys and values of its longest beginning that is held anywhere."""
-        held = [(*rows._longest_beginning(prompt), rows) for rows in (self, *self._beside)] if reuse else []
-        shared, source, holder = max(held, key=lambda found: found[0], default=(0, 0, self))
+        shared = self._shared(row, prompt) if reuse else 0
+        self.tokens[row, : len(prompt)] = prompt
+        self.length[row] = self.shareable[row] = shared
+
+    def _shared(self, row: int, prompt: np.ndarray) -> int:
+        """Have the row hold the longest beginning of a prompt that is held anywhere. Returns how many tokens that are."""
+        held = [(*rows._longest_beginning(prompt), rows) for rows in (self, *self._beside)]
+        shared, source, holder = max(held, key=lambda found: found[0])
         if shared and holder is self and source >= row:
             self.swap(row, source)
         else:
@@ -92,8 +97,7 @@ class Rows:
                 cache[row, :, :shared] = holder.caches[name][source, :, :shared]
         self._clock += 1
         self._began[row] = self._clock
-        self.tokens[row, : len(prompt)] = prompt
-        self.length[row] = self.shareable[row] = shared
+        return shared
 
     def choice(self, rows: slice) -> Choice:
         """How these rows choose their tokens."""
@@ -116,8 +120,7 @@ class Rows:
             return
         upto = int(max(self.length[a], self.length[b]))
         with self._moving:
-            for cache in self.caches.values():
-                cache[[a, b], :, :upto] = cache[[b, a], :, :upto]
+            self.memory.swap(a, b, upto)
             for state in (
                 self.tokens,
                 self.uniform,

@@ -19,6 +19,7 @@ import onnxruntime as ort
 
 from service.engine.batch import Batch, Work
 from service.engine.concatenating_graph import ConcatenatingGraph, Concatenation
+from service.engine.device_text import DeviceTokenGraph
 from service.engine.held_rows import NONE, Rows
 from service.engine.job import Arrays, LoneCall, Token
 from service.engine.members import Members, call_of
@@ -51,7 +52,7 @@ class SequenceRunner:
     nobody and keeps it company. Where rows are not `together`, each takes its steps alone. `reuse` lets prompts take over
     what rows hold. `chunk` bounds the prompt tokens of a batch. `widen` makes a session of the same graph with a thread for
     each core, for steps that are alone. `concatenation` is of graphs whose caches grow; with it, `company` and `together` are
-    the graph's own affair.
+    the graph's own affair. `there` is the graph on another device, with its rows.
     """
 
     def __init__(
@@ -66,15 +67,18 @@ class SequenceRunner:
         reuse: bool = True,
         widen: Widen | None = None,
         concatenation: Concatenation | None = None,
+        there: DeviceTokenGraph | None = None,
     ) -> None:
         self.slots = slots
         self.context = context
         self._chunk = chunk
         self._reuse = reuse
         self._first = int(company)
-        self.rows = rows = Rows(session, self._first, slots, context)
-        self._graph: TokenGraph | ConcatenatingGraph
-        if concatenation is None:
+        self.rows = rows = Rows(session, self._first, slots, context) if there is None else there.rows
+        self._graph: TokenGraph | ConcatenatingGraph | DeviceTokenGraph
+        if there is not None:
+            self._graph = there
+        elif concatenation is None:
             self._graph = TokenGraph(session, rows, self._first, widen, together=together)
         else:
             self._graph = ConcatenatingGraph(session, rows, concatenation, widen)
@@ -88,7 +92,7 @@ class SequenceRunner:
     @property
     def bytes(self) -> int:
         """Memory of the key/value buffers."""
-        return sum(cache.nbytes for cache in self.rows.caches.values())
+        return self.rows.memory.nbytes
 
     def run(self, batch: Batch, go_on: Callable[[], bool] = lambda: False) -> Progress:
         """Compute a part of a prompt, or a step of all sequences, and more of them while none has ended and `go_on()`."""

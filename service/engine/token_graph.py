@@ -11,10 +11,8 @@ import numpy as np
 import onnxruntime as ort
 
 from service.engine.held_rows import Rows
+from service.engine.key_values import Caches
 from service.engine.width import BLANKS, TokenSession, Widen
-
-Caches = dict[str, np.ndarray]
-"""Keys and values by the graph's names of them, [rows, H_kv, cache, E]."""
 
 
 class TokenGraph:

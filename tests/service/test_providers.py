@@ -177,10 +177,39 @@ def test_onnx_runtime_takes_the_options_as_they_are() -> None:
     assert all(isinstance(value, str) for own in options for value in own.values())
 
 
-def test_text_runs_on_the_cpu() -> None:
-    assert runs_on(Capability.NEXT_TOKEN, "cuda") == "cpu"
-    assert {runs_on(c, "cuda") for c in Capability if c is not Capability.NEXT_TOKEN} == {"cuda"}
-    assert {runs_on(c, "cpu") for c in Capability} == {"cpu"}
+def text(float16: float | None, *inputs: str) -> Graph:
+    """A text graph, with a parity in float16."""
+    specs = tuple(TensorSpec(name=name, dtype="float32", shape=("B", 1, "cache", 16)) for name in inputs)
+    return graph(float16).model_copy(update={"inputs": specs})
+
+
+def test_text_runs_on_a_gpu_where_its_attention_may_be_rounded() -> None:
+    caches = "past_key_values.0.key", "past_key_values.0.value"
+
+    def place(found: Graph, **own: object) -> str:
+        return runs_on(Capability.NEXT_TOKEN, found, settings(**own), "cuda")
+
+    assert place(text(1e-3, *caches)) == "cuda"
+    assert place(text(2.1e-3, *caches)) == "cpu"
+    assert place(text(None, *caches)) == "cpu"
+    assert place(text(1e-3, *caches), precision="float32") == "cpu"
+    assert place(text(1e-3)) == "cpu"  # a bigram's
+    assert place(text(1e-3, "attention_mask", *caches)) == "cpu"  # caches that grow
+    assert runs_on(Capability.NEXT_TOKEN, text(1e-3, *caches), settings(), "cpu") == "cpu"
+
+
+def test_all_else_runs_where_the_machine_has_its_device() -> None:
+    others = [c for c in Capability if c is not Capability.NEXT_TOKEN]
+    assert {runs_on(c, graph(), settings(), "cuda") for c in others} == {"cuda"}
+    assert {runs_on(c, graph(), settings(), "cpu") for c in others} == {"cpu"}
+
+
+def test_of_text_only_the_attention_is_rounded() -> None:
+    ((_, images), _), ((_, texts), _) = (
+        providers_of(found, settings(), "cuda") for found in (graph(1e-3), text(1e-3, "past_key_values.0.key"))
+    )
+    assert images["use_tf32"] is True
+    assert texts["use_tf32"] is False
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
-from contract import Capability, read_manifest
-from service.engine.brake import Brake
+from contract import Capability
 from service.loading import load_model
 from service.providers import CUDA, find_device
-from service.sessions import ModelRefused, _in_float16, open_session
+from service.sessions import ModelRefused, _in_float16
 from service.settings import Settings
 from tests.service.engine.sessions import latents
 from tests.toys import directories, graphs
@@ -64,8 +63,7 @@ def test_text_stays_on_the_cpu_of_a_machine_with_a_gpu_and_it_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = directories.write_writer(tmp_path)
-    graph = read_manifest(directory).capabilities[Capability.NEXT_TOKEN]
     with caplog.at_level(logging.INFO, "amostra.loading"):
-        session = open_session(directory, Capability.NEXT_TOKEN, graph, Settings(provider="cuda"), "cuda", Brake(), 1)
-    assert session.get_providers() == ["CPUExecutionProvider"]
+        model = load_model(directory, Settings(provider="auto"), "cuda")
+    assert model.providers[Capability.NEXT_TOKEN] == "CPUExecutionProvider"
     assert "next_token.onnx stays on the CPU" in caplog.text
