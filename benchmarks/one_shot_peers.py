@@ -16,7 +16,7 @@ from benchmarks.peers.graph import latent
 from benchmarks.results import installed, parse, publish
 from benchmarks.search import TURNS, best
 from benchmarks.servers import NotReady, Served, ours, peer, resting, together
-from benchmarks.works import DENOISER_64, GAN, Work, check
+from benchmarks.works import DENOISER_64, GAN, Work, best_batch, check, raw_rate
 
 CLIENTS = 64
 RATE_BAR, P99_BAR = 2.0, 1.0
@@ -24,7 +24,9 @@ TRIAL_WARM, TRIAL = 0.3, 0.6
 """Seconds of a trial of one setting."""
 WHAT = f"""{CLIENTS} clients, one image a request, the same ONNX file and ONNX Runtime everywhere. All settings of a peer
 (`benchmarks/contenders.py`) are first tried in turns, {TURNS} times those that are close to the best; the one with the highest
-median of answers is kept for it, and then takes turns with our service, which runs with its defaults. A peer that polls where nobody asks is stopped meanwhile. The bars are on the peer that comes closest."""
+median of answers is kept for it, and then takes turns with our service, which runs with its defaults. A peer that polls where nobody asks is stopped meanwhile. The bars are on the peer that comes closest. The graph alone, with no
+server and nobody to answer, on all cores at its best batch, says how many times that peer's throughput any server of it could
+have on them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,20 @@ def duel(mine: Served, other: Peer, setting: Setting, work: Work, rounds: int, s
         Comparison(f"{work.name}, throughput", *sides, "images/s", "higher", rates["ours"], rates["peer"]),
         Comparison(f"{work.name}, p99", *sides, "ms", "lower", tails["ours"], tails["peer"]),
     )
+
+
+def ceiling(work: Work, closest: Duel, rounds: int, seconds: float) -> Comparison:
+    """How many times a peer's throughput the graph alone has, on the same cores."""
+    rows, other = best_batch(work, seconds / 8), closest.other
+    asked = other.requests(work)
+    with peer(other.name, other.arguments(work, closest.setting), asked[0]) as up:
+        sides = {
+            "alone": lambda: raw_rate(work, rows, seconds / 2),
+            "peer": lambda: _loaded(up, asked, work, seconds).rate,
+        }
+        rates = interleaved(sides, rounds)
+    name = f"{work.name}, the graph alone"
+    return Comparison(name, "ONNX Runtime", other.label, "images/s", "higher", rates["alone"], rates["peer"])
 
 
 def best_setting(other: Peer, work: Work, settings: Sequence[Setting], turns: int) -> tuple[Setting, list[str]]:
@@ -133,6 +149,7 @@ def main() -> None:
         for found in sorted(duels, key=lambda found: found.rate.ratio):
             bars = (RATE_BAR, P99_BAR) if found is closest else (None, None)
             comparisons += [replace(found.rate, bar=bars[0]), replace(found.p99, bar=bars[1])]
+        comparisons.append(ceiling(work, closest, rounds, seconds))
     if options.quick:
         return
     about = installed("onnxruntime-gpu", "bentoml")

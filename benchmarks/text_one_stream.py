@@ -6,13 +6,15 @@ A prompt of 32 tokens, a new one each time, and 96 tokens after it, greedily, fr
 stream of 8 requests, one after the other, and its rate that of the middle one: the first of them finds the caches as the peer
 before left them. Torch has our own weights; the other peers have a Llama of as many layers, heads, key/value heads and weights.
 Every peer runs with one thread and with two, transformers with its default cache and with a static one and torch.compile, and
-its best setting counts.
+its best setting counts. Our graph alone, in a loop that takes the likeliest token and does nothing else, says how many times
+a peer's rate any engine of it could have.
 """
 
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -28,18 +30,26 @@ from benchmarks.models import CHARACTERS, MEDIUM, SMALL, TextSize, text_model, t
 from benchmarks.results import installed, parse, publish
 from benchmarks.side import ROOT, Side
 from benchmarks.stamps import graphs
+from contract import Capability, read_manifest
+from service.engine.brake import Brake
+from service.engine.held_rows import Rows
 from service.engine.job import Sampling
+from service.engine.token_graph import TokenGraph
+from service.sessions import open_session
+from service.settings import Settings
 from service.tasks import complete
 
 PROMPT, TOKENS = 32, 96
 STREAM = 8  # requests of a turn
 TINY = TextSize(2, 64, 2)
 STATIC = "transformers, static cache and torch.compile"
+ALONE = "our graph alone"
 BARS = {
-    TINY: {"torch eager": None, "transformers": None, "genai": None, "genai, ours with 8-bit weights": None},
+    TINY: {"torch eager": None, "transformers": None, "genai": None},
     SMALL: {"torch eager": 6.0, "transformers": 6.0, "genai": 1.0},
-    MEDIUM: {"torch eager": 2.5, "transformers": 6.0, "genai": 1.0, "genai, ours with 8-bit weights": 3.0},
+    MEDIUM: {"torch eager": 2.5, "transformers": 6.0, "genai": 1.0},
 }
+EIGHT_BARS = {MEDIUM: {"genai": 3.0}}
 
 
 def prompts() -> Iterator[list[int]]:
@@ -68,6 +78,27 @@ def _seconds(engine: InProcess, prompt: list[int]) -> float:
 
 def _seconds_of(side: Side, prompt: list[int]) -> float:
     return side(prompt=prompt, tokens=TOKENS)["seconds"]
+
+
+def bare(graph: TokenGraph, prompt: list[int]) -> float:
+    """Seconds of the same completion with nothing around the graph."""
+    start = time.perf_counter()
+    logits = graph.prompt(0, np.array([prompt]), len(prompt))
+    graph.begin_steps(logits.argmax(-1), np.array([len(prompt)]), alone=False)
+    for step in range(TOKENS - 1):
+        if step:
+            graph.feed(logits.argmax(-1))
+        logits = graph.step()
+    logits.argmax(-1)
+    return time.perf_counter() - start
+
+
+def graph_alone(directory: Path, threads: int) -> TokenGraph:
+    """The graph as the service opens it."""
+    manifest, capability = read_manifest(directory), Capability.NEXT_TOKEN
+    graph = manifest.capabilities[capability]
+    session = open_session(directory, capability, graph, Settings(), "cpu", Brake(), threads)
+    return TokenGraph(session, Rows(session, 0, 1, manifest.context), 0, None)
 
 
 def check(engine: InProcess, torch_side: Side) -> None:
@@ -118,6 +149,8 @@ def measure(size: TextSize, directory: Path, rounds: int) -> list[Comparison]:
         }
         contenders = {name: rate(partial(_seconds, engine)) for name, engine in engines.items()}
         for threads in (1, 2):
+            graph = graph_alone(directory / text_recipe(size, "float32").name / "1", threads)
+            contenders[_named(ALONE, threads)] = rate(partial(bare, graph))
             sides = {
                 "torch eager": Side(sys.executable, "benchmarks.torch_text", directory / "gpt.pt", threads),
                 "transformers": transformers(directory, threads, "dynamic"),
@@ -125,24 +158,29 @@ def measure(size: TextSize, directory: Path, rounds: int) -> list[Comparison]:
                 "genai": Side(environment("genai"), "benchmarks.peers.genai.text", directory / "genai", threads),
             }
             for name, side in sides.items():
-                contenders[f"{name}, {threads} thread{'s' * (threads > 1)}"] = rate(
-                    partial(_seconds_of, stack.enter_context(side))
-                )
+                contenders[_named(name, threads)] = rate(partial(_seconds_of, stack.enter_context(side)))
             check(engines["ours"], sides["torch eager"])
             check_alike(sides["transformers"], sides[STATIC])
         return compare(size, interleaved(contenders, rounds))
 
 
+def _named(name: str, threads: int) -> str:
+    return f"{name}, {threads} thread{'s' * (threads > 1)}"
+
+
 def compare(size: TextSize, figures: dict[str, list[float]]) -> list[Comparison]:
     """Against the best setting of each peer."""
-    made = []
-    for bar_name, bar in BARS[size].items():
-        peer, _, how = bar_name.partition(", ")
-        settings = [name for name in figures if name.partition(", ")[0] == peer]
-        best = max(settings, key=lambda name: np.median(figures[name]))
-        mine = "ours, 8 bits" if how else "ours"
-        made.append(Comparison(size.name, mine, best, "tokens/s", "higher", figures[mine], figures[best], bar))
-    return made
+
+    def best(name: str) -> str:
+        settings = [own for own in figures if own.partition(", ")[0] == name]
+        return max(settings, key=lambda own: np.median(figures[own]))
+
+    bars = {"ours": BARS[size], "ours, 8 bits": EIGHT_BARS.get(size, {}), best(ALONE): {}}
+    return [
+        Comparison(size.name, mine, best(peer), "tokens/s", "higher", figures[mine], figures[best(peer)], own.get(peer))
+        for mine, own in bars.items()
+        for peer in BARS[size]
+    ]
 
 
 def main() -> None:
@@ -161,7 +199,8 @@ def main() -> None:
         f"One stream of text through the engine, a prompt of 32 tokens and 96 after it, greedily, the middle one of {STREAM} in a "
         "row, against the better of one and two threads of each peer, and for transformers of its default cache and of a static "
         "one with torch.compile, as its documentation has it for speed; one key/value head everywhere, 65 tokens. Torch has our "
-        "weights and gives our text. The row of our weights of 8 bits is against onnxruntime-genai in float32, as the others are.",
+        "weights and gives our text. The rows of our weights of 8 bits are against peers in float32, as the others are. Our graph alone, in "
+        "a loop that does nothing else, says how many times a peer's rate any engine of it could have here.",
         compared,
         installed("onnxruntime-gpu", "torch")
         | versions("transformers", "transformers")
