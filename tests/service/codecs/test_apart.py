@@ -120,7 +120,7 @@ def test_a_start_that_takes_longer_than_a_file_may_says_nothing_of_the_file(
     reader.close()
 
 
-@pytest.mark.parametrize("shell", ["sleep 30", "exit 1", "exec cat"])
+@pytest.mark.parametrize("shell", ["exec sleep 30", "exit 1", "exec cat"])
 def test_a_process_that_does_not_start_is_not_the_files_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shell: str
 ) -> None:

@@ -87,7 +87,7 @@ def test_a_model_s_own_seconds_bound_the_work_before_a_request() -> None:
 
 def test_what_is_kept_about_a_model_goes_with_it() -> None:
     with running(shares={}) as engine:
-        for number in range(20):
+        for number in range(8):
             book, model = Book(), FakeModel(f"model {number}")
             engine.submit(model, doubling(1.0), 1.0, book.done)
             book.wait(1)
