@@ -1,7 +1,7 @@
 """Which of a few ways of doing the same is the fastest, found by doing it."""
 
-_TRIALS = 3
-_AGAIN = 50
+_TRIALS = 3  # in a row: threads that wait for the next run of their session are awake from the second on
+_AGAIN = 150
 _KEEP = 0.95
 
 
@@ -19,11 +19,12 @@ class Trials:
 
     def next(self) -> int:
         """The way to take now."""
-        if min(self._count) < _TRIALS:
-            return self._count.index(min(self._count))
+        untried = next((way for way, count in enumerate(self._count) if count < _TRIALS), None)
+        if untried is not None:
+            return untried
         best = self._seconds.index(min(self._seconds))
         rounds, now = divmod(sum(self._count), _AGAIN)
-        if now or len(self._count) == 1:
+        if now >= _TRIALS or len(self._count) == 1:
             return best
         others = [way for way in range(len(self._count)) if way != best]
         return others[rounds % len(others)]
