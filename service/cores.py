@@ -24,6 +24,24 @@ def keep_to_one(number: int, of: int) -> None:
             os.sched_setaffinity(0, {cores[number % of]})
 
 
+class Place:
+    """Where a thread of this number, of so many, runs: on a core of its own (keep_to_one), or wherever the system puts it."""
+
+    def __init__(self, number: int, of: int) -> None:
+        self._number, self._of = number, of
+        self._narrow = True
+        keep_to_one(number, of)
+
+    def keep(self, *, narrow: bool) -> None:
+        """Keep this thread, which made it, to its own core, or to none."""
+        if narrow != self._narrow:
+            self._narrow = narrow
+            if narrow:
+                keep_to_one(self._number, self._of)
+            else:
+                use_all()
+
+
 def use_all() -> None:
     """Let this thread use every core that the process may use, whatever the one that started it keeps to."""
     cores = _cores_of_process()

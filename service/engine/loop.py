@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from service.cores import keep_to_one
+from service.cores import Place
 from service.engine.admission import Admission
 from service.engine.batch import INTERACTIVE, Batch, Lane
 from service.engine.job import Job
@@ -201,8 +201,7 @@ class Engine:
         return sum(thread.is_alive() for thread in self._lost)
 
     def _work(self, number: int) -> None:
-        if self._pinned:
-            keep_to_one(number, self._workers)
+        place = Place(number, self._workers) if self._pinned else None
         while True:
             with self._jobs.lock:
                 while (found := self._take()) is None:
@@ -213,6 +212,10 @@ class Engine:
                     self._changed.wait(self._limits.calm_seconds if held_back else None)
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
+            if place is not None and isinstance(found, Batch):
+                place.keep(
+                    narrow=not found.alone
+                )  # one that is alone may run on all cores: not two threads on this one
             if not self._do(found):
                 return
 

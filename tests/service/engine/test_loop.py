@@ -226,13 +226,32 @@ class TestWorkers:
         self, model: FakeModel, book: Book, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kept: list[tuple[int, int]] = []
-        monkeypatch.setattr("service.engine.loop.keep_to_one", lambda number, of: kept.append((number, of)))
+        monkeypatch.setattr("service.cores.keep_to_one", lambda number, of: kept.append((number, of)))
         with running(workers=3) as engine:
             engine.submit(model, doubling(1), 1, book.done)
             book.wait(1)
         assert not kept
         with running(workers=3, pinned=True):
             eventually(lambda: sorted(kept) == [(0, 3), (1, 3), (2, 3)])
+
+    def test_go_where_they_like_for_what_may_run_on_all_cores(
+        self, model: FakeModel, book: Book, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Beside the second thread of a session on one core, a worker that kept to it would have half of it."""
+        moved: list[str] = []
+        monkeypatch.setattr("service.cores.keep_to_one", lambda number, of: moved.append("one"))
+        monkeypatch.setattr("service.cores.use_all", lambda: moved.append("all"))
+        other = FakeModel("other")
+        with running(workers=1, pinned=True) as engine:
+            model.runner.gate.clear()
+            engine.submit(model, doubling(1), 1, book.done)
+            assert model.runner.running.wait(10)
+            assert moved == ["one", "all"]
+            for each in (model, other):  # neither is alone, but for the last of them
+                engine.submit(each, doubling(1), 1, book.done)
+            model.runner.gate.set()
+            book.wait(3)
+        assert moved == ["one", "all", "one", "all"]
 
     def test_do_not_keep_waiting_who_takes_jobs_in(self, engine: Engine, model: FakeModel, book: Book) -> None:
         """While a worker puts a batch together or takes one apart."""
