@@ -31,7 +31,8 @@ class InProcess:
         self.settings = settings or Settings(provider="cpu")
         device = find_device(self.settings.provider)
         self.model: LoadedModel = load_model(directory.resolve(), self.settings, device)
-        self._engine = Engine(self.settings.workers, self.settings.limits)
+        pinned = self.settings.pin_workers and device == "cpu"
+        self._engine = Engine(self.settings.workers, self.settings.limits, pinned=pinned)
 
     def __enter__(self) -> Self:
         self._engine.start()

@@ -25,21 +25,27 @@ def keep_to_one(number: int, of: int) -> None:
 
 
 class Place:
-    """Where a thread of this number, of so many, runs: on a core of its own (keep_to_one), or wherever the system puts it."""
+    """Where a worker of this number, of so many, runs: on a core of its own (keep_to_one), and on the first one with work that
+    has the machine to itself. The other threads of a session for such work are on the other cores (beside_first): two that
+    meet on one core are half as fast for as long as the system lets them."""
 
     def __init__(self, number: int, of: int) -> None:
         self._number, self._of = number, of
-        self._narrow = True
+        self._kept = number
         keep_to_one(number, of)
 
-    def keep(self, *, narrow: bool) -> None:
-        """Keep this thread, which made it, to its own core, or to none."""
-        if narrow != self._narrow:
-            self._narrow = narrow
-            if narrow:
-                keep_to_one(self._number, self._of)
-            else:
-                use_all()
+    def keep(self, *, alone: bool) -> None:
+        """Go where work belongs that is, or is not, alone. Called by the thread that made it."""
+        number = 0 if alone else self._number
+        if number != self._kept:
+            self._kept = number
+            keep_to_one(number, self._of)
+
+
+def beside_first(threads: int) -> list[int] | None:
+    """The cores of the second thread and of those behind it, where the process may use just so many."""
+    cores = _cores_of_process()
+    return cores[1:] if len(cores) == threads > 1 else None
 
 
 def use_all() -> None:

@@ -17,6 +17,7 @@ import onnxruntime as ort
 from contract import Capability, TensorSpec
 from contract.kernels import choose_kernels, halve_attention, transpose_convolutions
 from contract.manifest import FileRef, Graph
+from service.cores import beside_first
 from service.engine.brake import Brake, BrakedSession
 from service.engine.device_text import mover_of
 from service.engine.rows import NUMPY
@@ -60,6 +61,10 @@ def open_session(
     # client takes to come: to wake them takes a tenth of a step, and a third of a small image.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_MICROSECONDS)
+    others = beside_first(threads) if settings.pin_workers and threads > settings.intra_op_threads else None
+    if others is not None:
+        cores = ";".join(str(core + 1) for core in others)  # the runtime counts from one
+        options.add_session_config_entry("session.intra_op_thread_affinities", cores)
     options.log_severity_level = 3
     wanted = providers_of(graph, settings, device, captured=captured)
     first = wanted[0][0]

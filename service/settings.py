@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = min(64, usable())
     """Threads that run graphs; as many as there are cores that the process may use. One intra-op thread each is the fastest under load on a CPU."""
     pin_workers: bool = True
-    """Keep each worker to a core of its own, where there are as many of them as cores that the process may use and the models are on the CPU; work that has the machine to itself goes to all cores."""
+    """Keep each worker to a core of its own, where there are as many of them as cores that the process may use and the models are on the CPU; work that has the machine to itself has one thread on each."""
     intra_op_threads: Positive = 1
     """Threads of one graph beside those of the others."""
     max_batch_rows: Positive = 64

@@ -213,9 +213,7 @@ class Engine:
                 if self._more():
                     self._changed.notify()  # pass the baton: there is more than one worker's worth
             if place is not None and isinstance(found, Batch):
-                place.keep(
-                    narrow=not found.alone
-                )  # one that is alone may run on all cores: not two threads on this one
+                place.keep(alone=found.alone)
             if not self._do(found):
                 return
 

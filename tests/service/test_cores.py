@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import keep_to_one, usable, use_all
+from service.cores import beside_first, keep_to_one, usable, use_all
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +126,12 @@ def test_a_system_without_affinities_is_left_alone(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(os, "sched_getaffinity")
     keep_to_one(0, 2)
     use_all()
+
+
+def test_the_other_threads_of_a_session_are_on_the_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {6, 4, 9})
+    assert beside_first(3) == [6, 9]
+    assert beside_first(2) is None
+    assert beside_first(4) is None
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4})
+    assert beside_first(1) is None

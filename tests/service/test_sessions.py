@@ -1,6 +1,7 @@
 """Sessions of graphs: what is done to a graph before it is opened, and what is not done in its place."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
-from contract import Capability
+from contract import Capability, read_manifest
+from service.engine.brake import Brake
 from service.loading import load_model
 from service.providers import CUDA, find_device
-from service.sessions import ModelRefused, _in_float16
+from service.sessions import ModelRefused, _in_float16, open_session
 from service.settings import Settings
 from tests.service.engine.sessions import latents
 from tests.toys import directories, graphs
@@ -67,3 +69,24 @@ def test_text_stays_on_the_cpu_of_a_machine_with_a_gpu_and_it_is_logged(
         model = load_model(directory, Settings(provider="auto"), "cuda")
     assert model.providers[Capability.NEXT_TOKEN] == "CPUExecutionProvider"
     assert "next_token.onnx stays on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize("pins", [True, False])
+def test_the_second_thread_of_a_wide_session_keeps_to_the_second_core(
+    tmp_path: Path, pins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    directory = directories.write_generator(tmp_path)
+    graph = read_manifest(directory).capabilities[Capability.DECODE]
+    told: list[str] = []
+
+    class Told(ort.SessionOptions):
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            if key == "session.intra_op_thread_affinities":
+                told.append(value)
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(ort, "SessionOptions", Told)
+    for threads in (1, 2):
+        open_session(directory, Capability.DECODE, graph, Settings(pin_workers=pins), "cpu", Brake(), threads)
+    assert told == (["2"] if pins else [])

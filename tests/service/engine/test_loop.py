@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from contract import Capability
+from service.cores import Place
 from service.engine.batch import BACKGROUND, INTERACTIVE, Batch
 from service.engine.job import Job, RowCall, Sampling, SequenceCall, Token
 from service.engine.loop import Engine
@@ -234,24 +235,24 @@ class TestWorkers:
         with running(workers=3, pinned=True):
             eventually(lambda: sorted(kept) == [(0, 3), (1, 3), (2, 3)])
 
-    def test_go_where_they_like_for_what_may_run_on_all_cores(
+    def test_go_to_the_first_core_with_what_is_alone(
         self, model: FakeModel, book: Book, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Beside the second thread of a session on one core, a worker that kept to it would have half of it."""
-        moved: list[str] = []
-        monkeypatch.setattr("service.cores.keep_to_one", lambda number, of: moved.append("one"))
-        monkeypatch.setattr("service.cores.use_all", lambda: moved.append("all"))
+        """The other threads of a session for such work are on the others."""
+        moved: list[int] = []
+        monkeypatch.setattr("service.cores.keep_to_one", lambda number, of: moved.append(number))
+        monkeypatch.setattr("service.engine.loop.Place", lambda number, of: Place(7, of))
         other = FakeModel("other")
         with running(workers=1, pinned=True) as engine:
             model.runner.gate.clear()
             engine.submit(model, doubling(1), 1, book.done)
             assert model.runner.running.wait(10)
-            assert moved == ["one", "all"]
+            assert moved == [7, 0]
             for each in (model, other):  # neither is alone, but for the last of them
                 engine.submit(each, doubling(1), 1, book.done)
             model.runner.gate.set()
             book.wait(3)
-        assert moved == ["one", "all", "one", "all"]
+        assert moved == [7, 0, 7, 0]
 
     def test_do_not_keep_waiting_who_takes_jobs_in(self, engine: Engine, model: FakeModel, book: Book) -> None:
         """While a worker puts a batch together or takes one apart."""
