@@ -1,6 +1,7 @@
 """How many cores this process may use: what its affinity and its control group's quota leave of the machine's. And which
 one a thread keeps to."""
 
+import functools
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -26,8 +27,8 @@ def keep_to_one(number: int, of: int) -> None:
 
 class Place:
     """Where a worker of this number, of so many, runs: on a core of its own (keep_to_one), and on the first one with work that
-    has the machine to itself. The other threads of a session for such work are on the other cores (beside_first): two that
-    meet on one core are half as fast for as long as the system lets them."""
+    has the machine to itself. So does whoever else runs such work. The other threads of a session for it are on the other
+    cores (beside_first): two that meet on one core are half as fast for as long as the system lets them."""
 
     def __init__(self, number: int, of: int) -> None:
         self._number, self._of = number, of
@@ -56,6 +57,7 @@ def use_all() -> None:
             os.sched_setaffinity(0, cores)
 
 
+@functools.cache  # its first thread may be the one that keeps to a core by now
 def _cores_of_process() -> list[int]:
     """By its first thread; none where the system has no affinities."""
     return sorted(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else []

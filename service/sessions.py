@@ -28,7 +28,7 @@ log = logging.getLogger("amostra.loading")
 
 OPERATOR_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 MAX_FILE_BYTES = 8 * 2**30
-_SPIN_MICROSECONDS = "200"
+_SPIN_MICROSECONDS = "1000"
 
 
 class ModelRefused(Exception):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from service.cores import Place
+from service.cores import Place, keep_to_one, use_all
 from service.engine.admission import Admission
 from service.engine.batch import INTERACTIVE, Batch, Lane
 from service.engine.job import Job
@@ -132,17 +132,18 @@ class Engine:
 
     def begin(self, tickets: Sequence[Ticket], *, alone: bool = False) -> None:
         """Have jobs run that were taken in. What is short, by what was measured, is done on this thread, for `here_seconds`
-        in all: any batch of one job that is `alone`, of others those of up to `turn_seconds`. The workers do the rest."""
-        here = self._limits.here_seconds
+        in all and in batches of up to `turn_seconds`, or for `alone_seconds` where one job is all `alone`. The workers do the rest."""
         alone = alone and len(tickets) == 1 == self._jobs.interactive
+        here = self._limits.alone_seconds if alone else self._limits.here_seconds
         if short := self._jobs.bring(tickets, here):
             self._jobs.start(short)
         # What workers measure is too long while this thread holds the interpreter: now and then it is tried here.
         self._turns = (self._turns + 1) % _TRIAL
         most = here if alone or not self._turns else self._limits.turn_seconds
         until = time.monotonic() + here
-        while (batch := self._take_short(until, most, alone=alone)) is not None and self._do(batch, here=True):
-            pass
+        while (batch := self._take_short(until, most, alone=alone)) is not None and self._do_here(batch):
+            if not self._jobs.live:
+                return
 
     def _take_short(self, until: float, most: float, *, alone: bool) -> Batch | None:
         """The next batch, where it will be over in time and takes `most` seconds; a worker is woken for any other."""
@@ -160,6 +161,17 @@ class Engine:
             else:
                 self._call_worker()
             return batch
+
+    def _do_here(self, batch: Batch) -> bool:
+        """Run a batch on this thread. It may go to the first core, where one that is alone belongs, for just so long: what it
+        starts at other times would keep to that core too."""
+        if not self._pinned or not batch.alone:
+            return self._do(batch, here=True)
+        keep_to_one(0, self._workers)
+        try:
+            return self._do(batch, here=True)
+        finally:
+            use_all()
 
     def _call_worker(self) -> None:
         """Wake a worker where there is something to do, with the lock held; one that sees more than enough for it wakes the

@@ -43,7 +43,10 @@ class Width:
         """The session for work of this kind and size."""
         if not alone or self._wide is None:
             return self.narrow
-        return self._wide if self._trials.setdefault(key, Trials(2)).next() else self.narrow
+        trials = self._trials.get(key)
+        if trials is None:
+            trials = self._trials.setdefault(key, Trials(2))
+        return self._wide if trials.next() else self.narrow
 
     def widest(self, *, alone: bool) -> ort.InferenceSession:
         """The session for work that is large enough for all cores."""

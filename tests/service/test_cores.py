@@ -3,16 +3,24 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service.cores import beside_first, keep_to_one, usable, use_all
+from service.cores import _cores_of_process, beside_first, keep_to_one, usable, use_all
 
 
 @pytest.fixture(autouse=True)
-def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    has_cores(monkeypatch, set(range(8)))
+    yield
+    _cores_of_process.cache_clear()
+
+
+def has_cores(monkeypatch: pytest.MonkeyPatch, cores: set[int]) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+    _cores_of_process.cache_clear()
 
 
 def written(folder: Path, line: str, **groups: str) -> int:
@@ -67,7 +75,7 @@ def test_no_files_bound_nothing(tmp_path: Path) -> None:
 
 
 def test_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    has_cores(monkeypatch, {3, 5})
     assert usable(tmp_path, tmp_path / "missing") == 2
 
 
@@ -124,14 +132,15 @@ def test_a_system_that_forbids_it_is_left_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_system_without_affinities_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
+    _cores_of_process.cache_clear()
     keep_to_one(0, 2)
     use_all()
 
 
 def test_the_other_threads_of_a_session_are_on_the_other_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {6, 4, 9})
+    has_cores(monkeypatch, {6, 4, 9})
     assert beside_first(3) == [6, 9]
     assert beside_first(2) is None
     assert beside_first(4) is None
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {4})
+    has_cores(monkeypatch, {4})
     assert beside_first(1) is None

@@ -96,7 +96,9 @@ class Api:
         self.catalog = Catalog(self.settings, "cpu", self._load, self.metrics.entry_changed)
         self.engine = Engine(
             self.settings.workers,
-            replace(self.settings.limits, here_seconds=here_seconds, turn_seconds=here_seconds),
+            replace(
+                self.settings.limits, **dict.fromkeys(("here_seconds", "alone_seconds", "turn_seconds"), here_seconds)
+            ),
             queue_seconds=self.settings.queue_seconds,
             queue_requests=self.settings.queue_requests,
             hang_seconds=self.settings.hang_seconds,

@@ -299,7 +299,7 @@ class TestHere:
         return self.names[0] == threading.current_thread().name
 
     def test_one_that_is_alone_once_it_is_known_to_be_short(self, model: FakeModel, book: Book) -> None:
-        with running(here_seconds=10.0, turn_seconds=0.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=0.0) as engine:
             for number in range(5):
                 self.bring(engine, model, book, 1, alone=True)
                 assert book.wait(number + 1)[-1].result == 0
@@ -308,7 +308,7 @@ class TestHere:
         assert set(self.names[1:]) == {threading.current_thread().name}
 
     def test_a_crowd_in_one_batch_and_nobody_is_woken(self, model: FakeModel, book: Book) -> None:
-        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0) as engine:
             self.know(engine, model, book)
             model.runner.batches.clear()
             tickets = self.bring(engine, model, book, 16)
@@ -321,21 +321,21 @@ class TestHere:
         ("here", "turn", "alone"), [(10.0, 0.0, False), (0.0, 10.0, False), (0.0, 10.0, True)], ids=str
     )
     def test_not_where_they_are_long(self, model: FakeModel, book: Book, here: float, turn: float, alone: bool) -> None:
-        with running(here_seconds=here, turn_seconds=turn) as engine:
+        with running(here_seconds=here, alone_seconds=here, turn_seconds=turn) as engine:
             self.know(engine, model, book)
             self.bring(engine, model, book, 1, alone=alone)
             book.wait(1)
             assert not self.here()
 
     def test_not_where_nothing_was_measured(self, model: FakeModel, book: Book) -> None:
-        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0) as engine:
             self.bring(engine, model, book, 4)
             book.wait(4)
         assert not any(name == threading.current_thread().name for name in self.names)
 
     def test_not_a_batch_that_takes_long_although_each_of_its_jobs_is_short(self, model: FakeModel, book: Book) -> None:
         model.runner.seconds_per_row = 0.01
-        with running(workers=1, here_seconds=0.05, turn_seconds=0.05) as engine:
+        with running(workers=1, here_seconds=0.05, alone_seconds=0.05, turn_seconds=0.05) as engine:
             self.know(engine, model, book)
             start = time.monotonic()
             self.bring(engine, model, book, 16)
@@ -346,7 +346,7 @@ class TestHere:
     def test_not_the_batch_of_another_that_is_next_and_long(self, model: FakeModel, book: Book) -> None:
         """The order of the scheduler holds for this thread too."""
         slow = FakeModel("slow")
-        with running(workers=1, here_seconds=10.0, turn_seconds=10.0) as engine:
+        with running(workers=1, here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0) as engine:
             self.know(engine, model, book)
             slow.runner.gate.clear()
             engine.submit(slow, doubling(1), 1, book.done)
@@ -357,8 +357,22 @@ class TestHere:
             slow.runner.gate.set()
             book.wait(4)
 
+    def test_what_is_alone_is_run_on_the_first_core(
+        self, model: FakeModel, book: Book, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And nothing else is: what that thread starts would keep to it."""
+        places: list[str] = []
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0, pinned=True) as engine:
+            self.know(engine, model, book)
+            monkeypatch.setattr("service.engine.loop.keep_to_one", lambda number, of: places.append(f"core {number}"))
+            monkeypatch.setattr("service.engine.loop.use_all", lambda: places.append("all"))
+            self.bring(engine, model, book, 1, alone=True)
+            assert places == ["core 0", "all"]
+            self.bring(engine, model, book, 2)
+            assert places == ["core 0", "all"] * 2, "of a batch that nothing else waits beside"
+
     def test_none_of_the_background(self, model: FakeModel, book: Book) -> None:
-        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0) as engine:
             self.know(engine, model, book)
             ticket = Ticket(model, self.job(1), 1, BACKGROUND, book.done)
             engine.take_in(ticket)
@@ -368,7 +382,7 @@ class TestHere:
 
     def test_one_alone_is_not_alone_while_others_are_under_way(self, model: FakeModel, book: Book) -> None:
         slow = FakeModel("slow")
-        with running(here_seconds=10.0, turn_seconds=0.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=0.0) as engine:
             self.know(engine, model, book)
             slow.runner.gate.clear()
             engine.submit(slow, doubling(1), 1, book.done)
@@ -379,7 +393,7 @@ class TestHere:
         assert not self.here()
 
     def test_what_turns_out_long_is_left_to_the_workers(self, model: FakeModel, book: Book) -> None:
-        with running(here_seconds=0.05) as engine:
+        with running(here_seconds=0.05, alone_seconds=0.05) as engine:
             self.know(engine, model, book)
             model.runner.seconds_per_row = 0.06
             ticket = Ticket(model, repeated(1.0, 10), 1, INTERACTIVE, book.done)
@@ -391,7 +405,7 @@ class TestHere:
 
     def test_one_that_was_cancelled_before_it_was_begun_is_forgotten(self, model: FakeModel, book: Book) -> None:
         watched = Watched()
-        with running(here_seconds=10.0, turn_seconds=10.0) as engine:
+        with running(here_seconds=10.0, alone_seconds=10.0, turn_seconds=10.0) as engine:
             self.know(engine, model, book)
             ticket = Ticket(model, watched.job(), 1, INTERACTIVE, book.done)
             engine.take_in(ticket)

@@ -257,16 +257,16 @@ class TestWide:
         return book
 
     def test_is_tried_and_kept_where_it_is_faster(self, denoiser: ort.InferenceSession) -> None:
-        assert self.ran(denoiser, alone=True, slow="narrow")[15:40] == ["wide"] * 25
+        assert self.ran(denoiser, alone=True, slow="narrow")[15:].count("wide") >= 20
 
     def test_is_left_where_it_is_slower(self, denoiser: ort.InferenceSession) -> None:
         book = self.ran(denoiser, alone=True, slow="wide")
         assert "wide" in book
-        assert book[15:40] == ["narrow"] * 25
+        assert book[15:].count("narrow") >= 20
 
     def test_is_tried_again_now_and_then(self, denoiser: ort.InferenceSession) -> None:
         book = self.ran(denoiser, alone=True, slow="wide", batches=500)
-        assert book[20:].count("wide") == 3
+        assert 3 <= book[20:].count("wide") <= 15, "a run in a hundred, and where this machine is slow for a while"
 
     def test_is_not_made_for_a_crowd(self, denoiser: ort.InferenceSession) -> None:
         assert set(self.ran(denoiser, alone=False)) == {"narrow"}

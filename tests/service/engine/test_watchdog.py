@@ -189,7 +189,9 @@ class TestThreadThatIsLost:
         """Whoever brings a short job runs it, and comes back, if ever, to an end that others were told of long ago."""
         stuck.runner.gate.set()
         told = threading.Event()
-        with running(workers=1, hang_seconds=SECONDS, here_seconds=10.0, on_stuck=told.set) as engine:
+        with running(
+            workers=1, hang_seconds=SECONDS, here_seconds=10.0, alone_seconds=10.0, on_stuck=told.set
+        ) as engine:
             engine.submit(stuck, doubling(1), 1, book.done)
             book.wait(1)
             stuck.runner.gate.clear()
