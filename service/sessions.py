@@ -28,7 +28,7 @@ log = logging.getLogger("amostra.loading")
 
 OPERATOR_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 MAX_FILE_BYTES = 8 * 2**30
-_SPIN_MICROSECONDS = "1000"
+_SPIN_MICROSECONDS = "500"
 
 
 class ModelRefused(Exception):
