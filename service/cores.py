@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_IF_IT_MAY = suppress(OSError)  # a sandbox may forbid it
 
 
 def usable(groups: Path = CONTROL_GROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
@@ -21,7 +22,7 @@ def keep_to_one(number: int, of: int) -> None:
     a choice of ours could only be worse than the system's. The threads that it starts do as it does: see `use_all`."""
     cores = _cores_of_process()
     if len(cores) == of > 1:
-        with suppress(OSError):  # a sandbox may forbid it
+        with _IF_IT_MAY:
             os.sched_setaffinity(0, {cores[number % of]})
 
 
@@ -53,7 +54,7 @@ def use_all() -> None:
     """Let this thread use every core that the process may use, whatever the one that started it keeps to."""
     cores = _cores_of_process()
     if cores:
-        with suppress(OSError):
+        with _IF_IT_MAY:
             os.sched_setaffinity(0, cores)
 
 

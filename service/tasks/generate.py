@@ -26,6 +26,17 @@ from service.tasks import diffuse, pixels
 Preview = Callable[[int, np.ndarray], None]
 """Is given the number of a preview, from 0, and the images as they stand: (n, C, H, W) in [0, 1]."""
 
+_OF_ITS_OWN = {
+    Capability.DENOISE_STEP: ("steps", "sampler", "guidance", "latents", "seeds"),
+    Capability.DECODE: ("latents", "seeds"),
+    Capability.NEXT_TOKEN: ("temperature",),
+}
+"""What a request may say to each way of drawing, beside how many and of which class."""
+_HOW = {
+    Capability.DENOISE_STEP: "draws from noise at temperature 1",
+    Capability.NEXT_TOKEN: "draws value by value, without noise or latents,",
+}
+
 Jobs = list[tuple[Job, float]]
 """Jobs that return images (m, C, H, W) or vectors (m, D) each, n in all and in order, and their work."""
 
@@ -165,17 +176,9 @@ def resolve_label(model: LoadedModel, label: int | None, prompt: str | None) -> 
 
 def check_ways(model: LoadedModel, capability: Capability, wishes: dict[str, object]) -> None:
     """Refuse wishes that the model's way to draw has no use for. Raises Invalid."""
-    of_its_own = {
-        Capability.DENOISE_STEP: {"steps", "sampler", "guidance", "latents", "seeds"},
-        Capability.DECODE: {"latents", "seeds"},
-        Capability.NEXT_TOKEN: {"temperature"},
-    }.get(capability, set())
-    how = {
-        Capability.DENOISE_STEP: "draws from noise at temperature 1",
-        Capability.NEXT_TOKEN: "draws value by value, without noise or latents,",
-    }.get(capability, "draws in one evaluation")
     for name, value in wishes.items():
-        if value not in (None, ()) and name not in of_its_own:
+        if value not in (None, ()) and name not in _OF_ITS_OWN.get(capability, ()):
+            how = _HOW.get(capability, "draws in one evaluation")
             raise Invalid(f"{name}: model {model.id} {how} and has no {name}: leave it out", field=name)
 
 
