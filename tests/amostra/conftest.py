@@ -38,6 +38,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield Live(f"http://127.0.0.1:{port}", api)
         server.should_exit = True
         thread.join(10)
+        assert not thread.is_alive(), "the server has not stopped"
     api.close()
 
 

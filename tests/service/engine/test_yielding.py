@@ -1,10 +1,10 @@
 """Who leaves workers to whom, by a clock of the test's."""
 
-import time
 from dataclasses import dataclass
 
 import pytest
 
+from service.engine import yielding as module
 from service.engine.limits import Limits
 from service.engine.yielding import Yielding
 
@@ -19,13 +19,19 @@ class FakeJobs:
 
 
 class Clock:
-    """Three workers at a time that the test chooses."""
+    """Three workers at a time that the test chooses.
+
+    It is the module's clock alone: an event loop that looked at it, in another thread, would wait for hours.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(module, "time", self)
         self.jobs = FakeJobs()
         self.rules = Yielding(self.jobs, LIMITS, workers=3)  # type: ignore[arg-type]
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @pytest.fixture
