@@ -8,11 +8,14 @@ _AGAIN = 450  # so that less than one in a hundred is slower for being a trial
 _KEEP = 0.95
 _BETTER = 0.95  # of the seconds of the way in use: less than that is chance
 _SLOWER = 1.5
+_SELDOM = 32 * _AGAIN
+_SOON = 50
 
 
 class Trials:
     """The fastest of so many ways. All are tried at first; one of the others and the one in use are again now and then, and
-    where that has become slower.
+    where that has become slower. The longer the others were far slower the more seldom: a run with more threads costs what
+    they spin, whoever wins.
 
     What was measured in the same trial is compared: a machine that is slow for a while is so for every way, and what another
     one took before that says nothing. The first runs of a session are slow, and so is one in which somebody else had a core:
@@ -26,6 +29,7 @@ class Trials:
         self._runs = 0  # of the way of now
         self._least = math.inf  # seconds of the way in use since the last trial
         self._turn = 0
+        self._pause = _AGAIN  # runs until the next trial
         self._now = 0
         self._lock = threading.Lock()
 
@@ -47,7 +51,7 @@ class Trials:
                 return
             now = self._seconds[way] = min(seconds, _KEEP * before + (1 - _KEEP) * min(seconds, 2 * before))
             self._least = min(self._least, now)
-            if self._runs >= _AGAIN or now > _SLOWER * self._least:
+            if self._runs >= self._pause or (self._runs >= _SOON and now > _SLOWER * self._least):
                 self._try_again()
 
     def _tried(self) -> None:
@@ -57,6 +61,8 @@ class Trials:
             self._now = self._trial[self._trial.index(self._now) + 1]
             return
         fastest = min(self._trial, key=self._seconds.__getitem__)
+        far = math.isfinite(self._least) and self._seconds[self._trial[0]] > _SLOWER * self._seconds[self._used]
+        self._pause = min(2 * self._pause, _SELDOM) if far else _AGAIN
         if self._seconds[fastest] < _BETTER * self._seconds[self._used]:
             self._used = fastest
         self._trial, self._now, self._least = [], self._used, self._seconds[self._used]

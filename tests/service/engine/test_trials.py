@@ -60,6 +60,15 @@ def test_a_way_that_becomes_slow_is_left_at_once() -> None:
     assert taken(trials, [2.0, 1.5], 60)[-40:] == [1] * 40
 
 
+def test_what_is_far_slower_is_tried_more_and_more_seldom() -> None:
+    trials = Trials(2)
+    taken(trials, [1.0, 5.0], 60)
+    assert taken(trials, [1.0, 5.0], 60 * _AGAIN).count(1) <= 3 * 7
+    assert taken(trials, [1.0, 0.5], 40 * _AGAIN)[-_AGAIN:].count(1) >= _AGAIN - 6
+    close = taken(trials, [0.55, 0.5], 40 * _AGAIN)[-8 * _AGAIN :]
+    assert 3 * 7 <= close.count(0) <= 3 * 9, "and as often as before once they are close"
+
+
 def test_what_ends_after_a_trial_began_is_no_part_of_it() -> None:
     trials = Trials(2)
     taken(trials, [1.0, 1.5], 60)
