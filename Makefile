@@ -27,7 +27,7 @@ serve: .venv/ready  ## Serve the models in exported/ (or $AMOSTRA_MODELS) on por
 		--timeout-keep-alive 75 --timeout-graceful-shutdown 30
 
 test: .venv-dev/ready  ## Run all tests
-	.venv-dev/bin/python -m pytest
+	.venv-dev/bin/python -m tests
 
 tutorials: .venv-dev/ready  ## Run every tutorial of docs/ in a fresh checkout, with few training steps
 	.venv-dev/bin/python -m pytest -m tutorial tests/docs
