@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -94,12 +94,12 @@ def numbered(manifest: Manifest, n: int, labels: np.ndarray | None = None) -> li
     return [{"index": i, "label": k, "class": names[k]} for i, k in enumerate(labels.tolist())]
 
 
-async def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Response:
+def images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Awaitable[Response]:
     """Images (N, C, H, W) in [0, 1] as JSON with base64 PNGs, as one PNG (a grid where there are several), or as npy.
 
     `about` goes into the JSON beside the data, and into headers otherwise; `each` into the JSON's items.
     """
-    return await aside(batch.size > _INLINE_PIXELS, _images, kind, batch, about, each)
+    return aside(batch.size > _INLINE_PIXELS, _images, kind, batch, about, each)
 
 
 def _images(kind: str, batch: np.ndarray, about: dict[str, Any], each: Iterable[dict[str, Any]]) -> Response:

@@ -1,6 +1,7 @@
 """The model that a request asks for: by name, or the default of its task."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from starlette.requests import Request
 
@@ -11,12 +12,14 @@ from service.errors import DeadlineExceeded
 from service.model import LoadedModel
 
 
-async def model(request: Request, state: State, name: str | None, task: str, kind: str | None = None) -> LoadedModel:
+def model(
+    request: Request, state: State, name: str | None, task: str, kind: str | None = None
+) -> Awaitable[LoadedModel]:
     """The model, loaded again where it was unloaded. Without a name, the default of the task and kind of data.
 
     Raises NotFound, NotReady, Invalid where it cannot do the task, DeadlineExceeded.
     """
-    return await loaded(request, state, state.catalog.find(name or state.catalog.default(task, kind), task))
+    return loaded(request, state, state.catalog.find(name or state.catalog.default(task, kind), task))
 
 
 async def loaded(request: Request, state: State, entry: Entry) -> LoadedModel:

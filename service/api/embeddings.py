@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.api import answer, asked, body, items
 from service.api.aside import aside
 from service.api.held import hold_of
-from service.api.results import result
+from service.api.results import results
 from service.api.state import state_of
 from service.codecs import npy, table
 from service.engine.job import Job
@@ -35,7 +35,7 @@ async def embed(request: Request) -> Response:
     encoding = ask.encoding_format
     del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
     hold.keep(items.bytes_of(given))
-    found = await result(request, state, model, "embed", _job(model, given), given)
+    (found,) = await results(request, state, model, "embed", [_job(model, given)], given)
     if kind == npy.MEDIA_TYPE:
         return Response(npy.encode(found), 200, {"x-amostra-model": model.id}, npy.MEDIA_TYPE)
     tokens = sum(map(len, given)) if isinstance(given, list) else 0

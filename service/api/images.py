@@ -8,7 +8,7 @@ from contract import Capability
 from service.api import answer, asked, body, previews
 from service.api.aside import aside
 from service.api.held import Hold, hold_of
-from service.api.results import result, results
+from service.api.results import results
 from service.api.state import state_of
 from service.codecs import npy, picture
 from service.errors import Invalid, TooLarge
@@ -79,7 +79,8 @@ async def denoise(request: Request) -> Response:
     del ask, files  # a request may wait for long
     hold.keep(noisy.nbytes)
     job = denoising.denoise(model, noisy, sigma), samples.work(noisy, data)
-    done: denoising.Denoised = await result(request, state, model, "denoise", job, (noisy, sigma))
+    done: denoising.Denoised
+    (done,) = await results(request, state, model, "denoise", [job], (noisy, sigma))
     state.metrics.drew(model.id, "denoise", len(noisy))
     levels = [] if done.sigma is None else done.sigma.tolist()
     each = (
@@ -101,7 +102,7 @@ async def restore(request: Request) -> Response:
     del ask, files  # a request may wait for long
     hold.keep(images.nbytes)
     job = restoring.restore(model, images, sigma), samples.work(images, degraded)
-    whole = await result(request, state, model, "restore", job, (images, sigma))
+    (whole,) = await results(request, state, model, "restore", [job], (images, sigma))
     state.metrics.drew(model.id, "restore", len(whole))
     return await answer.images(kind, whole, {"model": model.id}, answer.numbered(model.manifest, len(whole)))
 

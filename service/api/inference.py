@@ -16,7 +16,7 @@ from service.api import answer, asked, body
 from service.api.aside import aside
 from service.api.held import hold_of
 from service.api.parsing import parse_json
-from service.api.results import result
+from service.api.results import results
 from service.api.state import state_of
 from service.api.terms import PRIORITY, TIMEOUT
 from service.codecs import compressed, tensors
@@ -116,7 +116,7 @@ async def infer(request: Request) -> Response:
     del blob, ask, given  # a request may wait for long
     hold_of(request).keep(sum(array.nbytes for array in inputs.values()))
     job = inferring.infer(model, capability, inputs), inferring.work(model, capability, inputs)
-    found = await result(request, state, model, f"infer {capability}", job, list(inputs.values()))
+    (found,) = await results(request, state, model, f"infer {capability}", [job], list(inputs.values()))
     outputs = {name: found[name] for name in wanted}
     return await aside(sum(array.size for array in outputs.values()) > _MUCH, _answer, about, outputs, wanted)
 

@@ -37,10 +37,3 @@ async def results(
         cache.put(key, done)
         state.metrics.cache_bytes.set(cache.bytes)
     return done
-
-
-async def result(
-    request: Request, state: State, model: LoadedModel, task: str, job: tuple[Job, float], same: Any
-) -> Any:
-    """Run the one job of a request, as results() does."""
-    return (await results(request, state, model, task, [job], same))[0]

@@ -12,7 +12,7 @@ from contract import Capability
 from service.api import answer, asked, body, items
 from service.api.aside import aside
 from service.api.held import hold_of
-from service.api.results import result
+from service.api.results import results
 from service.api.state import State, state_of
 from service.codecs import npy, overlay, picture, table
 from service.engine.job import Job
@@ -46,7 +46,7 @@ async def score(request: Request) -> Response:
     alpha = None if fdr is not None else ask.alpha or ALPHA
     del ask, files  # numbers as Python's take ten times the room of an array, and a request may wait for long
     hold.keep(items.bytes_of(given))
-    scores = await result(request, state, model, "score", _job(model, given, explain), (given, explain))
+    (scores,) = await results(request, state, model, "score", [_job(model, given, explain)], (given, explain))
     _observe(state, model, scores)
     much = len(scores) > _INLINE_ITEMS or explain
     if kind == answer.PNG and isinstance(given, np.ndarray):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 from service.engine.admission import Admission
@@ -227,8 +226,7 @@ class Jobs:
         """Put a job's call where it waits for its batches; this thread holds it no longer. False where there is no such
         place, by an error of the job's."""
         try:
-            crowding = partial(self._scheduler.crowding, ticket.group)
-            lane = lane_of(ticket.model, call, self._limits, ticket.pace, crowding)
+            lane = lane_of(ticket.model, call, self._limits, ticket.pace, self._scheduler.crowding, ticket.group)
         except Exception as error:
             ticket.error = self._known(ticket, error)
             return False

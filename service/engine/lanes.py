@@ -1,6 +1,7 @@
 """Which calls can share a batch, and how large it may be."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from service.engine.batch import Lane
@@ -15,9 +16,11 @@ _HARDLY = 1.1  # times as long for a row as in the best batch: not worth waiting
 _HALF = 1.4  # less than twice, with something left for what is around a batch: two halves are faster than the whole
 
 
-def lane_of(model: Model, call: Call, limits: Limits, pace: Pace, crowding: Callable[[Lane], Any]) -> Lane:
+def lane_of(
+    model: Model, call: Call, limits: Limits, pace: Pace, crowding: Callable[[Any, Lane], Any], group: Any
+) -> Lane:
     """The lane that a call waits in, with its limits by the pace that was measured so far. A sequence's is that of the part
-    with the least `crowding`."""
+    with the least `crowding` for one of its group."""
     runner = model.runners[call.capability]
     if isinstance(call, LoneCall):
         assert isinstance(runner, Sequences), "rows share batches"
@@ -27,7 +30,7 @@ def lane_of(model: Model, call: Call, limits: Limits, pace: Pace, crowding: Call
             Lane(model.key, (call.capability, i), part.slots, slots=part.slots, part=i)
             for i, part in enumerate(runner.parts)
         ]
-        return min(parts, key=crowding) if len(parts) > 1 else parts[0]
+        return min(parts, key=partial(crowding, group)) if len(parts) > 1 else parts[0]
     assert isinstance(call, RowCall), "the contract keeps sequences and rows apart"
     key, ahead = (call.capability, call.shape), call.ahead > 0
     known = pace.lanes.get((ahead, key))

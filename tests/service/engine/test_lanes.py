@@ -1,5 +1,7 @@
 """How much of a call goes into one batch: as many runs of the graph as are short together."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from tests.service.engine.fake_models import FakeModel
 LIMITS = Limits(rows=64, elements=10_000, runs_seconds=0.002, call_seconds=0.005, batch_seconds=0.1)
 
 
-def empty(lane: Lane) -> int:
+def empty(group: Any, lane: Lane) -> int:
     return 0
 
 
@@ -23,8 +25,8 @@ def lane(seconds_per_row: float | None, columns: int = 1) -> Lane:
     pace, call = Pace(), RowCall(Capability.DECODE, {"x": np.zeros((5000, columns))})
     if seconds_per_row is not None:
         for _ in range(3):
-            pace.batch_ran(lane_of(FakeModel(), call, LIMITS, pace, empty), 64, 64 * seconds_per_row)
-    return lane_of(FakeModel(), call, LIMITS, pace, empty)
+            pace.batch_ran(lane_of(FakeModel(), call, LIMITS, pace, empty, None), 64, 64 * seconds_per_row)
+    return lane_of(FakeModel(), call, LIMITS, pace, empty, None)
 
 
 def test_a_graph_that_was_never_measured_gets_one_run() -> None:
@@ -57,7 +59,7 @@ def test_limits_are_kept_while_they_hardly_change_and_follow_what_does() -> None
     def after(batches: int, microseconds: float) -> list[Lane]:
         found = []
         for _ in range(batches):
-            found.append(lane_of(FakeModel(), call, LIMITS, pace, empty))
+            found.append(lane_of(FakeModel(), call, LIMITS, pace, empty, None))
             pace.batch_ran(found[-1], 64, 64 * microseconds * 1e-6)
         return found
 
@@ -73,7 +75,7 @@ def test_a_crowds_batch_has_as_many_rows_as_make_it_fast() -> None:
     pace, call = Pace(), RowCall(Capability.DECODE, {"x": np.zeros((1, 1))})
 
     def where() -> Lane:
-        return lane_of(FakeModel(), call, LIMITS, pace, empty)
+        return lane_of(FakeModel(), call, LIMITS, pace, empty, None)
 
     assert where().enough == where().few == 64
     for _ in range(3):

@@ -133,7 +133,7 @@ def test_a_group_computes_its_prompt_once() -> None:
 @pytest.mark.parametrize(("rows", "expected"), [((0, 0, 0), 0), ((1, 0, 0), 1), ((2, 1, 1), 1), ((2, 2, 1), 2)])
 def test_a_text_goes_to_the_part_that_has_fewest(rows: tuple[int, ...], expected: int) -> None:
     model = FakeModel("writer", SequenceParts([Spied(2), Spied(2), Spied(3)]))
-    lane = lane_of(model, call(0), Limits(), Pace(), lambda lane: rows[lane.part])
+    lane = lane_of(model, call(0), Limits(), Pace(), lambda group, lane: rows[lane.part], None)
     assert (lane.part, lane.slots) == (expected, (2, 2, 3)[expected])
 
 
@@ -150,6 +150,6 @@ def test_the_parts_are_one_runner_to_others() -> None:
     assert runner.bytes == sum(part.bytes for part in runner.parts) > 0
     runner.warm()
     model, lone = FakeModel("writer", runner), LoneCall(Capability.NEXT_TOKEN, {})
-    assert lane_of(model, lone, Limits(), Pace(), lambda lane: 0) == Lane(
+    assert lane_of(model, lone, Limits(), Pace(), lambda group, lane: 0, None) == Lane(
         "writer", (Capability.NEXT_TOKEN, LoneCall), 1
     )
