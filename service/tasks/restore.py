@@ -12,6 +12,7 @@ from service.model import LoadedModel
 from service.tasks import tiles
 
 UNKNOWN_SIGMA = -1.0
+_BLACK, _WHITE = np.zeros((), np.float32), np.ones((), np.float32)  # numbers would be converted each time
 
 
 def degraded(model: LoadedModel) -> Data:
@@ -49,7 +50,7 @@ def restore(model: LoadedModel, images: np.ndarray, sigma: float | None = None) 
 
 
 def finished(model: LoadedModel, images: np.ndarray) -> np.ndarray:
-    """Clipped to [0, 1]. Raises ModelFailed for pixels that are no numbers."""
+    """Clipped to [0, 1], in place. Raises ModelFailed for pixels that are no numbers."""
     if np.count_nonzero(np.isfinite(images)) < images.size:
         raise ModelFailed(f"model {model.id} returned pixels that are no numbers for this image")
-    return images.clip(0.0, 1.0)
+    return images.clip(_BLACK, _WHITE, out=images)
