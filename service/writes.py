@@ -21,9 +21,14 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from service.api.answer import WHOLE
+
 MOST_BYTES = 64 * 1024
 """More is not held back: whoever writes much is to be told when the client does not keep up."""
+_EXTENSIONS: dict[str, dict] = {WHOLE: {}}
 _LENGTH = b"content-length"
+_SOUND = bytes(byte for byte in range(256) if not HEADER_VALUE_RE.search(bytes([byte])))
+"""What a header's value may have; all else is the server's to refuse."""
 _STEERING = {b"connection", b"transfer-encoding"}
 """Headers that say how the connection goes on, which is the server's to decide."""
 
@@ -82,7 +87,12 @@ class Answer:
         self._head: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Take a part of it."""
+        """Take a part of it, or all."""
+        if message["type"] == WHOLE:
+            if not self._written(message, message):
+                await self._cycle.send({**message, "type": "http.response.start"})
+                await self._cycle.send({"type": "http.response.body", "body": message["body"]})
+            return
         head, self._head = self._head, None
         if message["type"] == "http.response.start":
             if not self._cycle.response_started and _LENGTH in dict(message.get("headers", ())):
@@ -103,7 +113,7 @@ class Answer:
             known is None
             or message.get("more_body")
             or values[known.length] != b"%d" % len(body)
-            or HEADER_VALUE_RE.search(b"".join(values))
+            or b"".join(values).translate(None, _SOUND)
             or not cycle.keep_alive
             or cycle.scope["method"] == "HEAD"
             or cycle.access_log
@@ -150,6 +160,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         def answering(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            scope["extensions"] = _EXTENSIONS
             return app(scope, receive, Answer(cycle).send)
 
         super()._start_asgi_task(cycle, answering)  # type: ignore[arg-type]

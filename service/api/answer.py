@@ -20,6 +20,8 @@ from service.errors import AmostraError, NotAcceptable
 
 JSON, PNG = "application/json", "image/png"
 PROBLEM = "application/problem+json"
+WHOLE = "amostra.response.whole"
+"""The type of a message that is a whole answer, where the server has it among its extensions of ASGI."""
 INFERENCE = "/v2/"
 """Paths of the Open Inference Protocol."""
 _BY_FORMAT = {"b64_json": JSON, "png": PNG, "npy": npy.MEDIA_TYPE}
@@ -40,7 +42,7 @@ def listing(about: dict[str, Any], items: Iterable[dict[str, Any]]) -> Response:
     for item in items:
         parts += (between, orjson.dumps(item, option=option))
         between = b","
-    return Response(b"".join([*parts, b"]}"]), media_type=JSON)
+    return _Whole(b"".join([*parts, b"]}"]), JSON, {})
 
 
 def error(raised: AmostraError, path: str, request_id: str) -> Response:
@@ -124,5 +126,8 @@ class _Whole(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if WHOLE in scope.get("extensions", ()):
+            await send({"type": WHOLE, "status": 200, "headers": self.raw_headers, "body": self.body})
+            return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -67,7 +67,7 @@ class RequestMiddleware:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, whole
-            if message["type"] == "http.response.start":
+            if message["type"] != "http.response.body":
                 status = message["status"]
                 if "amostra.cache" in scope:
                     own.append((b"x-amostra-cache", scope["amostra.cache"].encode()))
@@ -81,7 +81,7 @@ class RequestMiddleware:
                     if tracing is not None:
                         tracing.part(request_id, "encode", encoding)
             await send(message)
-            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            whole = message["type"] != "http.response.start" and not message.get("more_body", False)
 
         inside = TERMS in scope  # a line of a batch is counted as such, and nobody waits for it
         if not inside:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.api.answer import WHOLE
 from service.heads import BoundedHeads
 from service.patience import Patience
 from service.writes import MOST_BYTES, Connection, Gathering
@@ -132,6 +133,19 @@ def answer(status: int, headers: list[tuple[bytes, bytes]], *parts: bytes) -> AS
     return application
 
 
+def at_once(headers: list[tuple[bytes, bytes]], body: bytes) -> ASGIApp:
+    """One that answers in one message, where the server takes such."""
+    in_two = answer(200, headers, body)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if WHOLE not in scope.get("extensions", {}):
+            await in_two(scope, receive, send)
+            return
+        await send({"type": WHOLE, "status": 200, "headers": headers, "body": body})
+
+    return application
+
+
 async def connected(kind: type[HttpToolsProtocol], application: ASGIApp, under: FakeTransport) -> HttpToolsProtocol:
     config = uvicorn.Config(application, log_config=None, server_header=False)
     config.load()
@@ -159,6 +173,10 @@ ANSWERS = {
     "a line in a value": answer(200, [LENGTH, (b"x-a", b"b\r\nx-c: d")], b"body"),
     "a line in a name": answer(200, [LENGTH, (b"x-a\r\nx-c", b"d")], b"body"),
     "a head alone": answer(200, [LENGTH]),
+    "at once": at_once([LENGTH, (b"x-a", b"b%s")], b"body"),
+    "at once, the last": at_once([LENGTH, (b"connection", b"close")], b"body"),
+    "at once, too short": at_once([(b"content-length", b"5")], b"body"),
+    "at once, a line in a value": at_once([LENGTH, (b"x-a", b"b\r\nx-c: d")], b"body"),
 }
 REQUEST = b"%s / HTTP/1.%d\r\nhost: a\r\n\r\n"
 
