@@ -89,7 +89,7 @@ class Answer:
     async def send(self, message: Message) -> None:
         """Take a part of it, or all."""
         if message["type"] == WHOLE:
-            if not self._written(message, message):
+            if self._cycle.response_started or not self._written(message, message):
                 await self._cycle.send({**message, "type": "http.response.start"})
                 await self._cycle.send({"type": "http.response.body", "body": message["body"]})
             return

@@ -133,15 +133,16 @@ def answer(status: int, headers: list[tuple[bytes, bytes]], *parts: bytes) -> AS
     return application
 
 
-def at_once(headers: list[tuple[bytes, bytes]], body: bytes) -> ASGIApp:
-    """One that answers in one message, where the server takes such."""
+def at_once(headers: list[tuple[bytes, bytes]], body: bytes, times: int = 1) -> ASGIApp:
+    """One that answers in one message, where the server takes such, and so many times."""
     in_two = answer(200, headers, body)
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if WHOLE not in scope.get("extensions", {}):
-            await in_two(scope, receive, send)
-            return
-        await send({"type": WHOLE, "status": 200, "headers": headers, "body": body})
+        for _ in range(times):
+            if WHOLE in scope.get("extensions", {}):
+                await send({"type": WHOLE, "status": 200, "headers": headers, "body": body})
+            else:
+                await in_two(scope, receive, send)
 
     return application
 
@@ -175,6 +176,7 @@ ANSWERS = {
     "a head alone": answer(200, [LENGTH]),
     "at once": at_once([LENGTH, (b"x-a", b"b%s")], b"body"),
     "at once, the last": at_once([LENGTH, (b"connection", b"close")], b"body"),
+    "at once, twice": at_once([LENGTH], b"body", times=2),
     "at once, too short": at_once([(b"content-length", b"5")], b"body"),
     "at once, a line in a value": at_once([LENGTH, (b"x-a", b"b\r\nx-c: d")], b"body"),
 }
