@@ -57,8 +57,7 @@ async def read(request: Request, limit: int) -> bytes:
         announced = int(declared)
         if announced > limit:
             raise TooLarge(f"body: {declared} bytes, the limit is {limit}: send less at once")
-        if announced > _CHUNK:  # a smaller one comes at once, and is refused then
-            hold.check(announced)
+        hold.check(announced)
     chunks, size = [], 0
     while True:
         message = await request.receive()
@@ -196,8 +195,7 @@ def _is_much(file: File) -> bool:
 
 
 def images(files: list[File], data: Data, settings: Settings, hold: Hold | None = None) -> np.ndarray:
-    """All images as one batch (N, C, H, W). They must be of one size. What several take is added to what the request holds,
-    one by one; what comes of them is the caller's to keep.
+    """All images as one batch (N, C, H, W). They must be of one size. What they take is added to what the request holds.
 
     Raises Invalid, BadRequest or TooLarge, naming the image, and Overloaded.
     """
@@ -215,7 +213,7 @@ def images(files: list[File], data: Data, settings: Settings, hold: Hold | None 
             image = picture.decode(file.blob, data.shape[0] or 1, settings.max_pixels, file.field)
             check_sides(image[None], data, file.field)
             batches.append(image[None])
-        if hold is not None and len(files) > 1:
+        if hold is not None:
             hold.grow(batches[-1].nbytes)
     if len(batches) > 1 and len(sizes := {b.shape[1:] for b in batches}) > 1:
         raise Invalid(f"image: expected images of one size, found {sorted(sizes)}: send them one by one", field="image")

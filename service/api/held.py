@@ -5,7 +5,6 @@ small body of many pictures that unpack well.
 """
 
 import threading
-from typing import NoReturn
 
 from starlette.requests import Request
 
@@ -39,10 +38,8 @@ class Hold:
 
     def check(self, more: int) -> None:
         """Raise what grow() would, where that is known beforehand."""
-        if self._held.bytes + more > self._held.most:
-            self._refuse(more)
-
-    def _refuse(self, more: int) -> NoReturn:
+        if self._held.bytes + more <= self._held.most:
+            return
         if self._bytes + more > self._held.most:
             raise TooLarge(
                 f"body: it takes {self._bytes + more} bytes in memory, the limit for all requests together is "
@@ -61,8 +58,8 @@ class Hold:
         with held.lock:
             if self._over:
                 raise ClientGone("the request is over")
-            if more > 0 and held.bytes + more > held.most:
-                self._refuse(more)
+            if more > 0:
+                self.check(more)
             self._bytes += more
             held.bytes += more
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from contract import Capability
 from service.api import answer, asked, body, previews
 from service.api.aside import aside
-from service.api.held import hold_of
+from service.api.held import Hold, hold_of
 from service.api.results import results
 from service.api.state import state_of
 from service.codecs import npy, picture
@@ -50,8 +50,7 @@ async def edit(request: Request) -> Response:
     kind = answer.choose(request, OFFERS, ask.response_format)
     model = await asked.model(request, state, ask.model, "edit")
     much = body.is_much(request, files)
-    image, hole = await aside(much, _image_and_hole, files, model, state.settings)
-    hold_of(request).grow(image.nbytes)
+    image, hole = await aside(much, _image_and_hole, files, model, state.settings, hold_of(request))
     _check_n_and_size(model, ask, _most(model, "edit", state.settings), image.shape[2:])
     label = generating.resolve_label(model, ask.label, ask.prompt)
     seed = noise.draw_seed() if ask.seed is None else ask.seed
@@ -148,11 +147,13 @@ def _check_n_and_size(
         raise Invalid(f"size: model {model.id} draws {width}x{height}, found {ask.size!r}: leave it out", field="size")
 
 
-def _image_and_hole(files: list[body.File], model: LoadedModel, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def _image_and_hole(
+    files: list[body.File], model: LoadedModel, settings: Settings, hold: Hold
+) -> tuple[np.ndarray, np.ndarray]:
     """The one image (1, C, H, W), and where it is to be drawn anew: (H, W) bool."""
     pictures = [file for file in files if file.name != "mask"]
     masks = [file for file in files if file.name == "mask"]
-    image = body.images(pictures, model.manifest.data, settings)
+    image = body.images(pictures, model.manifest.data, settings, hold)
     if len(image) != 1 or len(masks) > 1:
         found = f"{len(image)} images and {len(masks)} masks"
         raise Invalid(f"image: expected one image and at most one mask, found {found}: send them alone", field="image")
